@@ -1,0 +1,1 @@
+//! Sources of seccomp events: ptrace, audit netlink and the kernel log, each with a completeness verdict.

@@ -1,0 +1,1 @@
+//! cgroup v2: find, prove, create, limit, measure, freeze, kill.

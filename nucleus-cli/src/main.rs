@@ -1,0 +1,2 @@
+//! The `nucleus` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Launches a program in a sandbox: namespaces, mounts, capabilities, Landlock, filter.

@@ -1,0 +1,1 @@
+//! Traces of system calls, and the smallest seccomp profile that they need.
