@@ -27,7 +27,9 @@ pub enum Arch {
 
 /// A name that is none of nucleus's architectures.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown architecture {0:?}; known are x86_64, x32, i386, aarch64, riscv64 and their SCMP_ARCH_ names")]
+#[error(
+    "unknown architecture {0:?}; known are x86_64, x32, i386, aarch64, riscv64 and their SCMP_ARCH_ names"
+)]
 pub struct UnknownArch(pub String);
 
 impl Arch {

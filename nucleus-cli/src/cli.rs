@@ -1,0 +1,62 @@
+//! The command line, and the way from arguments to an exit code.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::commands;
+use crate::exit::Exit;
+use crate::report;
+
+/// Runs any program in a tight sandbox, learns which system calls it needs,
+/// enforces the smallest profile that works, and explains every denial.
+#[derive(Debug, Parser)]
+#[command(name = "nucleus", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make, check and look at seccomp profiles and filters
+    #[command(subcommand)]
+    Seccomp(commands::seccomp::Command),
+}
+
+/// The definition of the command line, for man pages and shell completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            report::error(&error);
+            Exit::FAILURE.into()
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Seccomp(command) => commands::seccomp::run(command),
+    }
+}
+
+/// Help and version are successes; a wrong command line is a failure of
+/// nucleus (125), so that it is never taken for the program's own code.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.print().is_err() || error.use_stderr() {
+        return Exit::FAILURE.into();
+    }
+    Exit::SUCCESS.into()
+}
