@@ -1,0 +1,75 @@
+//! The raw calls of this crate: blocked signals, read from a file descriptor.
+
+#![allow(unsafe_code, reason = "signalfd(2) and the signal mask have no safe wrapper here")]
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A signal that arrived, and whether the kernel sent it by itself (the
+/// terminal's Ctrl-C reaches every process of the foreground group) or a
+/// process did by kill(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    pub(crate) signal: i32,
+    pub(crate) from_kernel: bool,
+}
+
+/// `SI_KERNEL`, `include/uapi/asm-generic/siginfo.h`.
+const SI_KERNEL: i32 = 0x80;
+
+/// Blocks `signals` in the calling thread and in those it starts from now on,
+/// and returns a non-blocking, close-on-exec signalfd(2) that reads them.
+pub(crate) fn block_and_open(signals: &[i32]) -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the whole set.
+    check(unsafe { libc::sigemptyset(set.as_mut_ptr()) })?;
+    // SAFETY: initialised by the call above.
+    let mut set = unsafe { set.assume_init() };
+    for &signal in signals {
+        // SAFETY: `set` is an initialised signal set.
+        check(unsafe { libc::sigaddset(&raw mut set, signal) })?;
+    }
+    // SAFETY: `set` is initialised; the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => {}
+        errno => return Err(io::Error::from_raw_os_error(errno)),
+    }
+    // SAFETY: `set` is initialised; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    check(fd)?;
+    // SAFETY: the kernel has just returned this descriptor; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes the next signal from a signalfd, or `None` when there is none.
+pub(crate) fn next_signal(fd: BorrowedFd<'_>) -> io::Result<Option<Arrived>> {
+    let size = mem::size_of::<libc::signalfd_siginfo>();
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+    // SAFETY: the buffer is as long as the size says.
+    let read = unsafe { libc::read(fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+    match usize::try_from(read) {
+        Ok(n) if n == size => {}
+        Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(_negative) => {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            };
+        }
+    }
+    // SAFETY: the kernel has filled the whole structure.
+    let info = unsafe { info.assume_init() };
+    Ok(Some(Arrived {
+        signal: i32::try_from(info.ssi_signo).map_err(|_too_large| io::ErrorKind::InvalidData)?,
+        from_kernel: info.ssi_code == SI_KERNEL,
+    }))
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
