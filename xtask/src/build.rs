@@ -1,0 +1,98 @@
+//! Builds the tests and the programs they run, and says where they are.
+
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::{Artifact, Message};
+
+use crate::shell::{self, cargo};
+
+/// The variable that tells the tests which `nucleus` to run.
+pub(crate) const NUCLEUS: &str = "NUCLEUS_BIN";
+
+const END_TO_END: &str = "nucleus-tests";
+
+pub(crate) struct Built {
+    pub(crate) nucleus: PathBuf,
+    pub(crate) tests: Vec<Test>,
+}
+
+/// One test binary.
+pub(crate) struct Test {
+    /// `package::target`.
+    pub(crate) name: String,
+    pub(crate) end_to_end: bool,
+    pub(crate) executable: PathBuf,
+    /// The directory of its package, where cargo starts it.
+    pub(crate) package: PathBuf,
+}
+
+impl Built {
+    pub(crate) fn end_to_end(&self) -> impl Iterator<Item = &Test> {
+        self.tests.iter().filter(|test| test.end_to_end)
+    }
+}
+
+/// Builds every program and test of the workspace.
+pub(crate) fn tests() -> Result<Built> {
+    let programs = artifacts(&["build", "--workspace", "--exclude=xtask", "--bins"])?;
+    let nucleus = programs
+        .into_iter()
+        .find(|artifact| artifact.target.is_bin() && artifact.target.name == "nucleus")
+        .and_then(|artifact| artifact.executable)
+        .context("cargo built no program named nucleus")?;
+
+    let metadata = shell::metadata()?;
+    let mut tests = Vec::new();
+    for artifact in artifacts(&["test", "--workspace", "--no-run", "--all-targets"])? {
+        let (true, Some(executable)) = (artifact.profile.test, artifact.executable) else {
+            continue;
+        };
+        let package = metadata
+            .packages
+            .iter()
+            .find(|package| package.id == artifact.package_id)
+            .with_context(|| format!("{} is not of this workspace", artifact.package_id))?;
+        let directory = artifact.manifest_path.parent();
+        tests.push(Test {
+            name: format!("{}::{}", package.name, artifact.target.name),
+            end_to_end: package.name == END_TO_END && artifact.target.is_test(),
+            executable: executable.into_std_path_buf(),
+            package: directory
+                .context("a manifest without directory")?
+                .as_std_path()
+                .to_path_buf(),
+        });
+    }
+    tests.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Built {
+        nucleus: nucleus.into_std_path_buf(),
+        tests,
+    })
+}
+
+/// Runs cargo; what it says it has built.
+fn artifacts(args: &[&str]) -> Result<Vec<Artifact>> {
+    let mut command = cargo();
+    command
+        .args(args)
+        .args(["--locked", "--message-format=json-render-diagnostics"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo")?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    let mut artifacts = Vec::new();
+    for message in Message::parse_stream(BufReader::new(stdout)) {
+        if let Message::CompilerArtifact(artifact) = message.context("reading cargo's messages")? {
+            artifacts.push(artifact);
+        }
+    }
+    let status = child.wait().context("waiting for cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed: {status}", args.join(" "));
+    }
+    Ok(artifacts)
+}
