@@ -1,0 +1,151 @@
+//! What can go wrong, one type for each kind of operation.
+
+use crate::InstallFlags;
+
+/// Why the kernel would not load a program. `at` counts instructions from 0.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// No instruction at all.
+    #[error("the program is empty; it needs at least a return")]
+    Empty,
+    /// More than [`MAX_INSNS`](crate::MAX_INSNS) instructions.
+    #[error("the program has {len} instructions; the kernel takes at most 4096")]
+    TooLong {
+        /// How many it has.
+        len: usize,
+    },
+    /// A raw program that ends inside an instruction.
+    #[error("{bytes} bytes are no whole number of 8-byte instructions")]
+    Torn {
+        /// The length of the input.
+        bytes: usize,
+    },
+    /// An operation that seccomp does not permit.
+    #[error("instruction {at}: operation {code:#06x} is not permitted in a seccomp filter")]
+    Opcode {
+        /// Which instruction.
+        at: usize,
+        /// Its code.
+        code: u16,
+    },
+    /// A load from outside `seccomp_data`, or across its 32-bit words.
+    #[error("instruction {at}: offset {offset} is no 32-bit word of the 64 bytes of seccomp_data")]
+    Offset {
+        /// Which instruction.
+        at: usize,
+        /// Where it loads from.
+        offset: u32,
+    },
+    /// A division by a constant 0.
+    #[error("instruction {at}: division by zero")]
+    DivisionByZero {
+        /// Which instruction.
+        at: usize,
+    },
+    /// A shift by a constant of 32 or more.
+    #[error("instruction {at}: shift by {by}; a word has 32 bits")]
+    Shift {
+        /// Which instruction.
+        at: usize,
+        /// By how many bits.
+        by: u32,
+    },
+    /// A scratch cell that does not exist.
+    #[error("instruction {at}: scratch cell {cell}; there are cells 0 to 15")]
+    Cell {
+        /// Which instruction.
+        at: usize,
+        /// Which cell.
+        cell: u32,
+    },
+    /// A jump past the end.
+    #[error("instruction {at}: a jump over {skip} instructions leaves the program")]
+    Jump {
+        /// Which instruction.
+        at: usize,
+        /// How many it skips.
+        skip: u32,
+    },
+    /// A scratch cell that some path reads before it is written.
+    #[error("instruction {at}: scratch cell {cell} is read before every path to it has written it")]
+    Unwritten {
+        /// Which instruction.
+        at: usize,
+        /// Which cell.
+        cell: u32,
+    },
+    /// The last instruction is no return.
+    #[error("instruction {at}: the last instruction must be a return")]
+    NoReturn {
+        /// The last instruction.
+        at: usize,
+    },
+}
+
+/// Why `seccomp(2)` did not install a filter. Holds no memory of its own, so
+/// that it can be made between fork and exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// EACCES: neither no_new_privs nor `CAP_SYS_ADMIN`.
+    #[error(
+        "installing a seccomp filter needs no_new_privs (prctl PR_SET_NO_NEW_PRIVS) or CAP_SYS_ADMIN"
+    )]
+    NoNewPrivsMissing,
+    /// EBUSY with [`InstallFlags::NEW_LISTENER`]: one listener is the most
+    /// that a process can have.
+    #[error("installing a seccomp filter with a listener: the process has one already")]
+    ListenerExists,
+    /// ENOMEM: out of memory, or the filters of the process together are too
+    /// long (32,768 instructions with 4 for each filter).
+    #[error(
+        "installing a seccomp filter: out of memory, or more than 32768 instructions in all filters of the process"
+    )]
+    TooMuch,
+    /// A thread cannot take the filter because it has others.
+    #[error("installing a seccomp filter on all threads: thread {tid} has filters of its own")]
+    ThreadDiverged {
+        /// The thread in the way.
+        tid: libc::c_long,
+    },
+    /// ENOSYS: a kernel without seccomp filters.
+    #[error("installing a seccomp filter: the kernel was built without CONFIG_SECCOMP_FILTER")]
+    Unsupported,
+    /// Any other errno; EINVAL mostly means a flag that the kernel is too
+    /// old for, or that does not go with another.
+    #[error(
+        "installing a seccomp filter with flags {flags:?} failed with errno {errno}; EINVAL (22) means a flag that this kernel does not know or that does not go with another"
+    )]
+    Refused {
+        /// What the kernel said.
+        errno: i32,
+        /// What was asked for.
+        flags: InstallFlags,
+    },
+}
+
+impl InstallError {
+    pub(crate) const fn from_errno(errno: i32, flags: InstallFlags) -> Self {
+        match errno {
+            libc::EACCES => Self::NoNewPrivsMissing,
+            libc::EBUSY => Self::ListenerExists,
+            libc::ENOMEM => Self::TooMuch,
+            libc::ENOSYS => Self::Unsupported,
+            _ => Self::Refused { errno, flags },
+        }
+    }
+
+    /// The errno that stands for it, to pass it through a pipe.
+    #[must_use]
+    pub const fn errno(self) -> i32 {
+        match self {
+            Self::NoNewPrivsMissing => libc::EACCES,
+            Self::ListenerExists => libc::EBUSY,
+            Self::TooMuch => libc::ENOMEM,
+            Self::ThreadDiverged { .. } => libc::ESRCH,
+            Self::Unsupported => libc::ENOSYS,
+            Self::Refused { errno, .. } => errno,
+        }
+    }
+}
