@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Arch;
+use crate::{Arch, KernelVersion, table};
 
 /// A system call of one architecture, known by name or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,21 @@ impl Syscall {
     #[must_use]
     pub const fn new(arch: Arch, number: u32) -> Self {
         Self { arch, number }
+    }
+
+    /// The call of this name, or `None` where the architecture has none.
+    ///
+    /// Names are the kernel's; names that it gave up are found too.
+    #[must_use]
+    pub fn by_name(arch: Arch, name: &str) -> Option<Self> {
+        let number = table::number(arch, name)?;
+        Some(Self { arch, number })
+    }
+
+    /// Every call that the architecture's table has, by number.
+    pub fn all(arch: Arch) -> impl Iterator<Item = Self> {
+        let entries = table::entries(arch).iter();
+        entries.map(move |&(number, _)| Self { arch, number })
     }
 
     /// The architecture whose table the number belongs to.
@@ -33,14 +48,14 @@ impl Syscall {
     /// The kernel's name, or `None` for a number that no table knows.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        let number = usize::try_from(self.number).ok()?;
-        match self.arch {
-            Arch::X86_64 => syscalls::x86_64::Sysno::new(number).map(|s| s.name()),
-            Arch::X32 => syscalls::x86_64::Sysno::new(number & 0x3fff_ffff).map(|s| s.name()),
-            Arch::I386 => syscalls::x86::Sysno::new(number).map(|s| s.name()),
-            Arch::Aarch64 => syscalls::aarch64::Sysno::new(number).map(|s| s.name()),
-            Arch::Riscv64 => syscalls::riscv64::Sysno::new(number).map(|s| s.name()),
-        }
+        table::name(self.arch, self.number)
+    }
+
+    /// The kernel release that first had this call, or `None` where that was
+    /// 3.0 or before, or the number is unknown.
+    #[must_use]
+    pub fn since(self) -> Option<KernelVersion> {
+        self.name().and_then(table::since)
     }
 }
 

@@ -19,11 +19,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         anyhow::anyhow!("no table for this machine's architecture; name one with --arch")
     })?;
     let mut out = std::io::stdout().lock();
-    for number in 0..600 {
-        let syscall = Syscall::new(arch, number);
-        if let Some(name) = syscall.name() {
-            writeln!(out, "{number:>5} {name}")?;
-        }
+    for syscall in Syscall::all(arch) {
+        writeln!(out, "{:>5} {syscall}", syscall.number())?;
     }
     Ok(Exit::SUCCESS)
 }
