@@ -83,6 +83,25 @@ pub enum LoadError {
     },
 }
 
+/// Why a listing is no program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListingError {
+    /// A line that is no instruction.
+    #[error("line {line}: {text:?}: expected {expected}")]
+    Syntax {
+        /// Which line, counted from 1.
+        line: usize,
+        /// What it says.
+        text: String,
+        /// What would have been right.
+        expected: &'static str,
+    },
+    /// Each line is an instruction, but together they are no filter.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
 /// Why `seccomp(2)` did not install a filter. Holds no memory of its own, so
 /// that it can be made between fork and exec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
