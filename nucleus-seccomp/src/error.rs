@@ -1,5 +1,7 @@
 //! What can go wrong, one type for each kind of operation.
 
+use std::io;
+
 use crate::InstallFlags;
 
 /// Why the kernel would not load a program. `at` counts instructions from 0.
@@ -100,6 +102,80 @@ pub enum ListingError {
     /// Each line is an instruction, but together they are no filter.
     #[error(transparent)]
     Load(#[from] LoadError),
+}
+
+/// Why the filters of a process cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// `/proc/PID/status` cannot be read.
+    #[error("reading /proc/{pid}/status")]
+    Status {
+        /// The process.
+        pid: i32,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process has no filter.
+    #[error("process {pid} has no seccomp filter")]
+    NoFilter {
+        /// The process.
+        pid: i32,
+    },
+    /// The process is in strict mode, which is no filter.
+    #[error(
+        "process {pid} is in seccomp's strict mode: read, write, exit and sigreturn, no filter"
+    )]
+    Strict {
+        /// The process.
+        pid: i32,
+    },
+    /// A ptrace call failed.
+    #[error("{step} of process {pid}; it takes the right to trace it, and no other tracer")]
+    Ptrace {
+        /// The process.
+        pid: i32,
+        /// The request.
+        step: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process ended while it was being stopped.
+    #[error("process {pid} ended before its filters could be read")]
+    Gone {
+        /// The process.
+        pid: i32,
+    },
+    /// EACCES from the request itself.
+    #[error(
+        "reading the filters of process {pid} needs CAP_SYS_ADMIN in the initial user namespace and a caller that has no seccomp filter itself; run as root on the host"
+    )]
+    Denied {
+        /// The process.
+        pid: i32,
+    },
+    /// EINVAL although the process has a filter.
+    #[error(
+        "the kernel cannot show the filters of process {pid}; it was built without CONFIG_CHECKPOINT_RESTORE"
+    )]
+    Unsupported {
+        /// The process.
+        pid: i32,
+    },
+    /// The kernel did not keep the classic program.
+    #[error("a filter of process {pid} is kept as eBPF only and cannot be shown")]
+    NotClassic {
+        /// The process.
+        pid: i32,
+    },
+    /// What came back is nothing the kernel would load.
+    #[error("the kernel returned a filter of process {pid} that does not pass the loader's checks")]
+    Refused {
+        /// The process.
+        pid: i32,
+        /// Which check.
+        source: LoadError,
+    },
 }
 
 /// Why `seccomp(2)` did not install a filter. Holds no memory of its own, so

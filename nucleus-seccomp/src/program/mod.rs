@@ -3,9 +3,9 @@
 mod cache;
 mod check;
 
-use crate::sys;
-use crate::{Action, Insn, InstallError, InstallFlags, LoadError};
 use std::os::fd::OwnedFd;
+
+use crate::{Action, Insn, InstallError, InstallFlags, LoadError, sys};
 
 /// The longest program that the kernel takes (`BPF_MAXINSNS`,
 /// `include/uapi/linux/bpf_common.h`).
@@ -48,6 +48,15 @@ impl Endian {
     } else {
         Self::Little
     };
+
+    /// The one that it is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Little => Self::Big,
+            Self::Big => Self::Little,
+        }
+    }
 }
 
 impl Program {
@@ -123,6 +132,23 @@ impl Program {
         )
     }
 
+    /// Reads an array of `struct sock_filter` in either byte order, and says
+    /// which. No array is a program in both: the last operation must be a
+    /// return, and a return in the other order is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Program::from_bytes`], for the machine's own byte order.
+    pub fn from_raw(bytes: &[u8]) -> Result<(Self, Endian), LoadError> {
+        match Self::from_bytes(bytes, Endian::NATIVE) {
+            Ok(program) => Ok((program, Endian::NATIVE)),
+            Err(error) => match Self::from_bytes(bytes, Endian::NATIVE.other()) {
+                Ok(program) => Ok((program, Endian::NATIVE.other())),
+                Err(_) => Err(error),
+            },
+        }
+    }
+
     /// Puts the filter on the calling thread, or on every thread of the
     /// process with [`InstallFlags::TSYNC`].
     ///
@@ -162,6 +188,14 @@ mod tests {
             program
         );
         assert_eq!(Program::from_bytes(&big, Endian::Big).unwrap(), program);
+        assert_eq!(
+            Program::from_raw(&big).unwrap(),
+            (program.clone(), Endian::Big)
+        );
+        assert_eq!(
+            Program::from_raw(&little).unwrap(),
+            (program, Endian::Little)
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `nucleus seccomp`: profiles and filters as things to make and look at.
 
+mod disasm;
+mod input;
 mod list;
 
 use clap::Subcommand;
@@ -9,6 +11,8 @@ use crate::exit::Exit;
 /// The subcommands, one module each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show a filter as text
+    Disasm(disasm::Args),
     /// List system calls with their numbers
     List(list::Args),
 }
@@ -16,6 +20,7 @@ pub(crate) enum Command {
 /// Runs one of them.
 pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Disasm(args) => disasm::run(&args),
         Command::List(args) => list::run(&args),
     }
 }
