@@ -48,10 +48,12 @@ fn table(arch: Arch) -> &'static Table {
     TABLES[arch as usize].get_or_init(|| build(arch))
 }
 
-/// The entries of one table of the `syscalls` crate.
+/// The entries of one table of the `syscalls` crate, whose iterator stops
+/// before the last.
 macro_rules! crate_table {
     ($arch:ident) => {
         syscalls::$arch::Sysno::iter()
+            .chain([syscalls::$arch::Sysno::last()])
             .map(|call| (call.id().unsigned_abs(), call.name()))
             .collect()
     };
@@ -76,6 +78,7 @@ fn build(arch: Arch) -> Table {
         }
     }
     entries.sort_unstable();
+    entries.dedup();
     let by_number = entries.clone();
     entries.sort_unstable_by_key(|entry| entry.1);
     Table {
@@ -141,6 +144,7 @@ mod tests {
             (Arch::X32, "uretprobe", Some(0x4000_014f)),
             (Arch::X86_64, "listns", Some(470)),
             (Arch::I386, "rseq_slice_yield", Some(471)),
+            (Arch::X86_64, "file_setattr", Some(469)),
             (Arch::I386, "break", Some(17)),
             (Arch::I386, "clock_gettime64", Some(403)),
             (Arch::Aarch64, "clock_gettime64", None),
