@@ -1,0 +1,213 @@
+//! The cgroup of one program: made, limited, and removed whatever happens.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+
+use crate::{Cgroup, Error, Limits, Place, Stats};
+
+/// What the names of groups begin with.
+const PREFIX: &str = "nucleus-run-";
+
+/// The child that holds the program.
+const INNER: &str = "run";
+
+/// How long dropping a group waits for the dead.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long making a group waits for another one's dead.
+const SWEEP_PATIENCE: Duration = Duration::from_millis(200);
+
+/// A cgroup with limits, and in it a child that takes the program.
+///
+/// The limits are on the outer one. With its controllers enabled for the inner
+/// one they are in use, so that nobody above (systemd, at a `daemon-reload`) can
+/// take them away: the kernel refuses that with EBUSY.
+///
+/// The outer one's directory is locked (flock(2)) for as long as this value
+/// lives. A group whose lock is free was left by a program that was killed;
+/// the next one that is made beside it removes it.
+#[derive(Debug)]
+pub struct Group {
+    parent: Cgroup,
+    name: OsString,
+    outer: Cgroup,
+    inner: Cgroup,
+    removed: bool,
+}
+
+impl AsFd for Group {
+    /// The directory that the program is to be cloned into (`CLONE_INTO_CGROUP`).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+impl Group {
+    /// Makes one at a place that was prepared for the limits' controllers, and
+    /// applies them.
+    ///
+    /// # Errors
+    ///
+    /// The place does not offer what the limits need; the kernel refuses one or
+    /// holds another value. Nothing is left behind then.
+    pub fn create(place: Place, limits: &Limits) -> Result<Self, Error> {
+        let needed = limits.controllers();
+        let parent = place.into_cgroup();
+        lock(&parent, FlockOperation::LockExclusive)?;
+        let made = Self::make(parent, &needed)?;
+        // The parent's lock: a group is never seen unlocked while it is made.
+        lock(&made.parent, FlockOperation::Unlock)?;
+        limits.apply(&made.outer)?;
+        Ok(made)
+    }
+
+    fn make(parent: Cgroup, needed: &BTreeSet<crate::Controller>) -> Result<Self, Error> {
+        sweep(&parent)?;
+        parent.enable(needed)?;
+        let (name, outer) = create_unique(&parent)?;
+        let built = lock(&outer, FlockOperation::NonBlockingLockExclusive)
+            .and_then(|()| outer.enable(needed))
+            .and_then(|()| outer.create_child(OsStr::new(INNER)));
+        match built {
+            Ok(inner) => Ok(Self {
+                parent,
+                name,
+                outer,
+                inner,
+                removed: false,
+            }),
+            Err(error) => {
+                outer.clear(DROP_PATIENCE)?;
+                parent.remove_child(&name)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The cgroup with the limits.
+    #[must_use]
+    pub const fn cgroup(&self) -> &Cgroup {
+        &self.outer
+    }
+
+    /// Where it is, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.outer.path()
+    }
+
+    /// Moves a process into it; a program is better cloned into it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::admit`].
+    pub fn admit(&self, pid: i32) -> Result<(), Error> {
+        self.inner.admit(pid)
+    }
+
+    /// What the program has used.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cgroup::stats`].
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let mut stats = self.outer.stats()?;
+        // Before 6.11 a refused fork is counted where the task is.
+        if let (Some(outer), Some(inner)) = (&mut stats.pids, self.inner.pids()?) {
+            outer.refused = outer.refused.max(inner.refused);
+        }
+        Ok(stats)
+    }
+
+    /// Kills what is in it, waits until it is gone and removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StillPopulated`] when a process outlives SIGKILL for longer
+    /// than `patience`; the group can be tried again, and what is left then is
+    /// removed by the next program that makes one.
+    pub fn remove(&mut self, patience: Duration) -> Result<(), Error> {
+        if !self.removed {
+            self.outer.clear(patience)?;
+            self.parent.remove_child(&self.name)?;
+            self.removed = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Group {
+    /// Removes it. A failure has nowhere to go: the next group's sweep tries
+    /// again; call [`remove`](Group::remove) to know.
+    fn drop(&mut self) {
+        let _left_to_the_sweep: Result<(), Error> = self.remove(DROP_PATIENCE);
+    }
+}
+
+fn create_unique(parent: &Cgroup) -> Result<(OsString, Cgroup), Error> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let pid = std::process::id();
+    loop {
+        // A process of the same number in another PID namespace may have made one.
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = OsString::from(format!("{PREFIX}{pid}-{count}"));
+        match parent.create_child(&name) {
+            Err(Error::Create { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {}
+            made => return Ok((name, made?)),
+        }
+    }
+}
+
+/// Removes groups whose makers are dead. What cannot be removed yet, or is
+/// another user's, is left to the next time.
+fn sweep(parent: &Cgroup) -> Result<(), Error> {
+    for name in parent.children()? {
+        if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        match parent
+            .child(&name)
+            .and_then(|group| sweep_one(parent, &name, &group))
+        {
+            Ok(()) | Err(Error::StillPopulated { .. }) => {}
+            Err(
+                Error::Open { source, .. }
+                | Error::Write { source, .. }
+                | Error::Remove { source, .. },
+            ) if matches!(
+                source.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied
+            ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn sweep_one(parent: &Cgroup, name: &OsStr, group: &Cgroup) -> Result<(), Error> {
+    match lock(group, FlockOperation::NonBlockingLockExclusive) {
+        Err(Error::Lock { source, .. }) if source.kind() == ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            group.clear(SWEEP_PATIENCE)?;
+            parent.remove_child(name)
+        }
+    }
+}
+
+fn lock(cgroup: &Cgroup, operation: FlockOperation) -> Result<(), Error> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(cgroup, operation)).map_err(|errno| {
+        Error::Lock {
+            path: cgroup.path().to_owned(),
+            source: errno.into(),
+        }
+    })
+}
