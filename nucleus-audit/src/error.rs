@@ -27,10 +27,6 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The source was used on another thread than the one that attached; the
-    /// kernel ties a tracee to its tracer's thread.
-    #[error("a ptrace source must be used on the thread that created it")]
-    WrongThread,
 }
 
 /// Why the kernel refused `PTRACE_SEIZE`, found out by looking, with the remedy.

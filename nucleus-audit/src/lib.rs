@@ -4,8 +4,12 @@
 
 mod error;
 mod event;
+mod proc;
+mod ptrace;
 mod source;
+mod sys;
 
 pub use error::{Error, PtraceRefusal};
 pub use event::{Call, Event};
+pub use ptrace::{PtraceMode, PtraceSource};
 pub use source::Source;

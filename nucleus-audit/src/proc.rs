@@ -1,0 +1,97 @@
+//! What `/proc` says about processes.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// The fields of `/proc/PID/status` that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Status {
+    pub(crate) tgid: Option<u32>,
+    pub(crate) tracer: Option<u32>,
+    pub(crate) real_uid: Option<u32>,
+    pub(crate) threads: Option<u32>,
+    pub(crate) caught: Option<u64>,
+    /// `Seccomp_filters` (5.9).
+    pub(crate) filters: Option<u32>,
+}
+
+impl Status {
+    /// Takes the fields out of the file's bytes. `Name:` comes first and has
+    /// its newlines escaped, so no value can pose as a field.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let mut status = Self::default();
+        for line in bytes.split(|&byte| byte == b'\n') {
+            let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+                continue;
+            };
+            let (key, value) = line.split_at(colon);
+            let value = value.get(1..).unwrap_or_default();
+            let Ok(value) = str::from_utf8(value) else {
+                continue;
+            };
+            let first = value.split_ascii_whitespace().next().unwrap_or_default();
+            match key {
+                b"Tgid" => status.tgid = first.parse().ok(),
+                b"TracerPid" => status.tracer = first.parse().ok(),
+                b"Uid" => status.real_uid = first.parse().ok(),
+                b"Threads" => status.threads = first.parse().ok(),
+                b"SigCgt" => status.caught = u64::from_str_radix(first, 16).ok(),
+                b"Seccomp_filters" => status.filters = first.parse().ok(),
+                _ => {}
+            }
+        }
+        status
+    }
+
+    /// Reads it; `None` when the process is gone or `/proc` is not mounted.
+    pub(crate) fn read(process: &str) -> Option<Self> {
+        let bytes = fs::read(format!("/proc/{process}/status")).ok()?;
+        Some(Self::parse(&bytes))
+    }
+
+    /// Reads that of one thread.
+    pub(crate) fn of(tid: u32) -> Option<Self> {
+        Self::read(&tid.to_string())
+    }
+
+    /// Whether the process has a handler for this signal.
+    pub(crate) fn catches(&self, signal: i32) -> bool {
+        let bit = 1_u64 << (signal - 1);
+        self.caught.is_some_and(|caught| caught & bit != 0)
+    }
+}
+
+/// The thread's name.
+pub(crate) fn comm(tid: u32) -> Option<OsString> {
+    let mut name = fs::read(format!("/proc/{tid}/comm")).ok()?;
+    if name.last() == Some(&b'\n') {
+        name.pop();
+    }
+    Some(OsString::from_vec(name))
+}
+
+/// The program's file.
+pub(crate) fn exe(tid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{tid}/exe")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_taken_out_of_the_file() {
+        let text = b"Name:\tTgid: 1\\n\nUmask:\t0022\nTgid:\t77\nNgid:\t0\nTracerPid:\t5\n\
+            Uid:\t1000\t0\t0\t0\nThreads:\t3\nSigCgt:\t0000000040000000\nSeccomp_filters:\t2\n";
+        let status = Status::parse(text);
+        assert_eq!(status.tgid, Some(77));
+        assert_eq!(status.tracer, Some(5));
+        assert_eq!(status.real_uid, Some(1000));
+        assert_eq!(status.threads, Some(3));
+        assert_eq!(status.filters, Some(2));
+        assert!(status.catches(libc::SIGSYS));
+        assert!(!status.catches(libc::SIGINT));
+    }
+}

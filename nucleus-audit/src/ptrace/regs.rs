@@ -1,0 +1,182 @@
+//! The few registers that a tracer must touch, one module per architecture
+//! with the same functions.
+
+use std::io;
+
+use crate::sys;
+
+/// What a thread's registers tell about its end by a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    dead_code,
+    reason = "x86-64 can tell the threads of a process apart, the others cannot"
+)]
+pub(super) enum Killed {
+    /// This call killed the process.
+    Process(u32),
+    /// This call killed the thread alone.
+    Thread(u32),
+    /// Another thread made the call.
+    Bystander,
+    /// The registers do not tell.
+    Unknown,
+}
+
+#[cfg(target_arch = "x86_64")]
+mod arch {
+    //! x86-64, also for 32-bit and x32 tracees: `struct user` is the 64-bit
+    //! one whatever the tracee is.
+    use super::{Killed, io, sys};
+    use std::mem::offset_of;
+
+    const RAX: usize = offset_of!(libc::user_regs_struct, rax);
+    const ORIG_RAX: usize = offset_of!(libc::user_regs_struct, orig_rax);
+    const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+
+    pub(crate) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
+        sys::poke_user(tid, ORIG_RAX, u64::MAX)?;
+        sys::poke_user(tid, RAX, result.cast_unsigned())
+    }
+
+    pub(crate) fn set_first_argument(tid: u32, audit_arch: u32, value: u64) -> io::Result<()> {
+        let register = if audit_arch == AUDIT_ARCH_I386 {
+            offset_of!(libc::user_regs_struct, rbx)
+        } else {
+            offset_of!(libc::user_regs_struct, rdi)
+        };
+        sys::poke_user(tid, register, value)
+    }
+
+    /// Killing a process rolls the registers back to those before the entry
+    /// (`syscall_rollback`): the result is the number. Killing one thread of
+    /// several leaves those of the entry: the result is ENOSYS.
+    pub(crate) fn killed_call(tid: u32, _alone: bool) -> io::Result<Killed> {
+        const ENOSYS: i64 = -(libc::ENOSYS as i64);
+        let number = sys::peek_user(tid, ORIG_RAX)?;
+        let nr = super::low_half(number);
+        Ok(match sys::peek_user(tid, RAX)?.cast_signed() {
+            result if result.cast_unsigned() == number => Killed::Process(nr),
+            ENOSYS => Killed::Thread(nr),
+            _ => Killed::Bystander,
+        })
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arch {
+    use super::{Killed, io, sys};
+
+    const NT_PRSTATUS: usize = 1;
+    const NT_ARM_SYSTEM_CALL: usize = 0x404;
+    /// x0 to x30, sp, pc, pstate.
+    type Registers = [u64; 34];
+
+    pub(crate) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
+        set_x0(tid, result.cast_unsigned())?;
+        sys::set_regset(tid, NT_ARM_SYSTEM_CALL, &[-1_i32])
+    }
+
+    pub(crate) fn set_first_argument(tid: u32, _audit_arch: u32, value: u64) -> io::Result<()> {
+        set_x0(tid, value)
+    }
+
+    /// No register tells the thread that made the call from others in a call.
+    pub(crate) fn killed_call(tid: u32, alone: bool) -> io::Result<Killed> {
+        let mut number = [-1_i32];
+        sys::get_regset(tid, NT_ARM_SYSTEM_CALL, &mut number)?;
+        Ok(if alone {
+            Killed::Process(number[0].cast_unsigned())
+        } else {
+            Killed::Unknown
+        })
+    }
+
+    fn set_x0(tid: u32, value: u64) -> io::Result<()> {
+        let mut registers: Registers = [0; 34];
+        sys::get_regset(tid, NT_PRSTATUS, &mut registers)?;
+        registers[0] = value;
+        sys::set_regset(tid, NT_PRSTATUS, &registers)
+    }
+}
+
+#[cfg(target_arch = "riscv64")]
+mod arch {
+    use super::{Killed, io, sys};
+
+    const NT_PRSTATUS: usize = 1;
+    /// pc, ra, sp, gp, tp, t0-t2, s0, s1, a0-a7, s2-s11, t3-t6.
+    type Registers = [u64; 32];
+    const A0: usize = 10;
+    const A7: usize = 17;
+
+    pub(crate) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
+        let mut registers: Registers = [0; 32];
+        sys::get_regset(tid, NT_PRSTATUS, &mut registers)?;
+        registers[A0] = result.cast_unsigned();
+        registers[A7] = u64::MAX;
+        sys::set_regset(tid, NT_PRSTATUS, &registers)
+    }
+
+    /// The kernel passes `orig_a0`, which no register set shows.
+    pub(crate) fn set_first_argument(_tid: u32, _audit_arch: u32, _value: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// No register tells the thread that made the call from others in a call.
+    pub(crate) fn killed_call(tid: u32, alone: bool) -> io::Result<Killed> {
+        let mut registers: Registers = [0; 32];
+        sys::get_regset(tid, NT_PRSTATUS, &mut registers)?;
+        Ok(if alone {
+            Killed::Process(super::low_half(registers[A7]))
+        } else {
+            Killed::Unknown
+        })
+    }
+}
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+)))]
+mod arch {
+    use super::{Killed, io};
+
+    pub(crate) fn skip_call(_tid: u32, _result: i64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn set_first_argument(_tid: u32, _audit_arch: u32, _value: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn killed_call(_tid: u32, _alone: bool) -> io::Result<Killed> {
+        Ok(Killed::Unknown)
+    }
+}
+
+/// Makes the call at whose seccomp stop the thread is not happen, and return
+/// `result` (a negative errno, or 0).
+pub(super) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
+    arch::skip_call(tid, result)
+}
+
+/// Replaces the first argument of the call at whose seccomp stop the thread is.
+pub(super) fn set_first_argument(tid: u32, audit_arch: u32, value: u64) -> io::Result<()> {
+    arch::set_first_argument(tid, audit_arch, value)
+}
+
+/// For which call a filter killed a thread that is at its exit stop with
+/// SIGSYS. `alone`: it is the only thread of its process.
+pub(super) fn killed_call(tid: u32, alone: bool) -> io::Result<Killed> {
+    arch::killed_call(tid, alone)
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "system call numbers are 32 bits wide; the rest is sign extension"
+)]
+#[cfg(any(target_arch = "x86_64", target_arch = "riscv64"))]
+const fn low_half(number: u64) -> u32 {
+    number as u32
+}
