@@ -1,1 +1,13 @@
 //! Helpers of the end-to-end tests.
+
+#![deny(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what the helpers cannot do fails the test that asked for it"
+)]
+
+pub mod elf32;
+pub mod require;
+mod sys;

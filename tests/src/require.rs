@@ -1,0 +1,265 @@
+//! What a test needs of the machine, and how it skips aloud without.
+//!
+//! ```
+//! fn the_filter_is_listed() {
+//!     nucleus_tests::require!(kernel(5, 10), tool("strace"), ptrace);
+//!     // ...
+//! }
+//! # the_filter_is_listed();
+//! ```
+//!
+//! With `NUCLEUS_TEST_REQUIRE=all` a skip is a failure, unless the kernel is
+//! older than what the test asks for: then no set-up could help. Skips go to
+//! standard error and, as one line each, to the file that `NUCLEUS_TEST_SKIPS`
+//! names, because test runners keep quiet about the output of tests that pass.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+use crate::sys;
+
+/// Something that a test needs; see the functions of [`need`].
+#[derive(Debug, Clone, Copy)]
+pub enum Need {
+    /// Effective user id 0.
+    Root,
+    /// A program in `PATH`.
+    Tool(&'static str),
+    /// A kernel of this version or later.
+    Kernel(u32, u32),
+    /// A cgroup v2 hierarchy that has the controller and that we may write to.
+    Cgroup2(&'static str),
+    /// The audit records of the machine.
+    Audit,
+    /// Landlock with this ABI or later.
+    Landlock(i32),
+    /// User namespaces for this user.
+    Userns,
+    /// Tracing of own children.
+    Ptrace,
+    /// 32-bit x86 programs.
+    Ia32,
+}
+
+/// The words of [`require!`](crate::require).
+pub mod need {
+    use super::Need;
+
+    macro_rules! words {
+        ($($word:ident($($argument:ident: $type:ty),*) => $need:ident;)*) => {$(
+            #[doc = concat!("[`Need::", stringify!($need), "`].")]
+            #[must_use]
+            pub const fn $word($($argument: $type),*) -> Need {
+                words!(@make $need $($argument)*)
+            }
+        )*};
+        (@make $need:ident) => { Need::$need };
+        (@make $need:ident $($argument:ident)+) => { Need::$need($($argument),+) };
+    }
+
+    words! {
+        root() => Root;
+        tool(name: &'static str) => Tool;
+        kernel(major: u32, minor: u32) => Kernel;
+        cgroup2(controller: &'static str) => Cgroup2;
+        audit() => Audit;
+        landlock(abi: i32) => Landlock;
+        userns() => Userns;
+        ptrace() => Ptrace;
+        ia32() => Ia32;
+    }
+}
+
+/// Returns from the test, aloud, unless the machine has all that is named:
+/// `root`, `tool("strace")`, `kernel(6, 7)`, `cgroup2("memory")`, `audit`,
+/// `landlock(4)`, `userns`, `ptrace`, `ia32`.
+#[macro_export]
+macro_rules! require {
+    ($($need:ident $(($($argument:expr),+))?),+ $(,)?) => {
+        let needs = [$($crate::require::need::$need($($($argument),+)?)),+];
+        if $crate::require::skip(&needs) {
+            return;
+        }
+    };
+}
+
+/// What is missing, and whether that is the kernel's age.
+#[derive(Debug)]
+struct Missing {
+    why: String,
+    too_old: bool,
+}
+
+/// Whether to skip the running test; says so then.
+///
+/// # Panics
+///
+/// With `NUCLEUS_TEST_REQUIRE=all`, when something is missing that could be there.
+#[must_use]
+pub fn skip(needs: &[Need]) -> bool {
+    let Some(missing) = needs.iter().find_map(|need| need.missing()) else {
+        return false;
+    };
+    let strict = std::env::var_os("NUCLEUS_TEST_REQUIRE").is_some_and(|value| value == "all");
+    assert!(
+        !strict || missing.too_old,
+        "this test has to run here, and cannot: {}",
+        missing.why
+    );
+    say(&missing.why);
+    true
+}
+
+/// Says that the running test is skipped and why.
+///
+/// # Panics
+///
+/// When that cannot be written: a skip must not be silent.
+pub fn say(why: &str) {
+    let thread = std::thread::current();
+    let line = format!("SKIPPED {}: {why}\n", thread.name().unwrap_or("?"));
+    // Not by `eprintln!`, which the test harness would keep to itself.
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .expect("writing to standard error");
+    if let Some(path) = std::env::var_os("NUCLEUS_TEST_SKIPS") {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .expect("writing to the file that NUCLEUS_TEST_SKIPS names");
+    }
+}
+
+impl Need {
+    fn missing(self) -> Option<Missing> {
+        let here = |why: String| Missing {
+            why,
+            too_old: false,
+        };
+        match self {
+            Self::Root => (!rustix::process::geteuid().is_root()).then(|| here("not root".into())),
+            Self::Tool(name) => find(name)
+                .is_none()
+                .then(|| here(format!("{name} is not installed"))),
+            Self::Kernel(major, minor) => older_than((major, minor)),
+            Self::Cgroup2(controller) => cgroup2(controller).err().map(here),
+            Self::Audit => sys::join_audit_group()
+                .err()
+                .map(|error| here(format!("cannot read audit records: {error}"))),
+            Self::Landlock(abi) => match sys::landlock_abi() {
+                Ok(found) if found >= abi => None,
+                found => older_than(landlock_since(abi)).or_else(|| {
+                    Some(here(format!(
+                        "Landlock ABI {abi} wanted, the kernel says {found:?}"
+                    )))
+                }),
+            },
+            Self::Userns => sys::enter_user_namespace()
+                .err()
+                .map(|error| here(format!("cannot create a user namespace: {error}"))),
+            Self::Ptrace => sys::trace_a_child()
+                .err()
+                .map(|error| here(format!("cannot trace a child: {error}"))),
+            Self::Ia32 => crate::elf32::run_hello()
+                .err()
+                .map(|error| here(format!("cannot run a 32-bit program: {error}"))),
+        }
+    }
+}
+
+/// The kernel that brought a Landlock ABI (`Documentation/userspace-api/landlock.rst`).
+const fn landlock_since(abi: i32) -> (u32, u32) {
+    match abi {
+        ..=1 => (5, 13),
+        2 => (5, 19),
+        3 => (6, 2),
+        4 => (6, 7),
+        5 => (6, 10),
+        6 => (6, 12),
+        _ => (6, 15),
+    }
+}
+
+fn older_than(wanted: (u32, u32)) -> Option<Missing> {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next()?, numbers.next()?);
+    (found < wanted).then(|| Missing {
+        why: format!("kernel {}.{} wanted, this is {release}", wanted.0, wanted.1),
+        too_old: true,
+    })
+}
+
+fn cgroup2(controller: &str) -> Result<(), String> {
+    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+    let root = "/sys/fs/cgroup";
+    let mounted = rustix::fs::statfs(root).map_err(|errno| format!("no {root}: {errno}"))?;
+    if mounted.f_type != CGROUP2_SUPER_MAGIC {
+        return Err(format!("{root} is not a cgroup v2 mount"));
+    }
+    let controllers = std::fs::read_to_string(format!("{root}/cgroup.controllers"))
+        .map_err(|error| format!("cannot read {root}/cgroup.controllers: {error}"))?;
+    if !controllers
+        .split_whitespace()
+        .any(|name| name == controller)
+    {
+        return Err(format!("no cgroup v2 controller {controller}"));
+    }
+    rustix::fs::access(root, rustix::fs::Access::WRITE_OK)
+        .map_err(|errno| format!("cannot write to {root}: {errno}"))
+}
+
+/// Where a program is: in a directory of `PATH`.
+#[must_use]
+pub fn find(program: &str) -> Option<std::path::PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|directory| directory.join(program))
+        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_missing() {
+        assert!(Need::Kernel(3, 5).missing().is_none());
+        assert!(Need::Tool("sh").missing().is_none());
+        let root = rustix::process::geteuid().is_root();
+        assert_eq!(Need::Root.missing().is_none(), root);
+    }
+
+    #[test]
+    fn what_is_missing_has_a_reason() {
+        let missing = Need::Tool("no-such-program").missing().unwrap();
+        assert_eq!(missing.why, "no-such-program is not installed");
+        assert!(!missing.too_old);
+        let missing = Need::Kernel(99, 0).missing().unwrap();
+        assert!(missing.why.contains("kernel 99.0 wanted, this is "));
+        assert!(missing.too_old);
+    }
+
+    /// Whatever the machine is like, each question gets an answer with a reason.
+    #[test]
+    fn every_question_can_be_asked() {
+        for need in [
+            Need::Cgroup2("memory"),
+            Need::Audit,
+            Need::Landlock(1),
+            Need::Userns,
+            Need::Ptrace,
+            Need::Ia32,
+        ] {
+            if let Some(missing) = need.missing() {
+                assert!(missing.why.len() > 10, "{need:?}: {missing:?}");
+            }
+        }
+    }
+}
