@@ -25,7 +25,7 @@ pub(crate) fn run(_: &Args) -> Result<ExitCode> {
         shell::run(cargo().args(args.split(' ')))
     });
     steps.run("documentation", || {
-        let args = "doc --workspace --no-deps --document-private-items --locked";
+        let args = "doc --workspace --no-deps --locked";
         shell::run(
             cargo()
                 .args(args.split(' '))
