@@ -11,3 +11,4 @@
 pub mod elf32;
 pub mod require;
 mod sys;
+pub mod vm;

@@ -16,13 +16,17 @@ const END_TO_END: &str = "nucleus-tests";
 
 pub(crate) struct Built {
     pub(crate) nucleus: PathBuf,
+    /// The programs of the workspace, `nucleus` among them.
+    pub(crate) programs: Vec<PathBuf>,
     pub(crate) tests: Vec<Test>,
 }
 
 /// One test binary.
 pub(crate) struct Test {
-    /// `package::target`.
+    /// `package` for the tests within a library, else `package::target`.
     pub(crate) name: String,
+    /// An integration test: it works on the system more than on values.
+    pub(crate) integration: bool,
     pub(crate) end_to_end: bool,
     pub(crate) executable: PathBuf,
     /// The directory of its package, where cargo starts it.
@@ -38,10 +42,16 @@ impl Built {
 /// Builds every program and test of the workspace.
 pub(crate) fn tests() -> Result<Built> {
     let programs = artifacts(&["build", "--workspace", "--exclude=xtask", "--bins"])?;
-    let nucleus = programs
+    let mut programs: Vec<PathBuf> = programs
         .into_iter()
-        .find(|artifact| artifact.target.is_bin() && artifact.target.name == "nucleus")
-        .and_then(|artifact| artifact.executable)
+        .filter(|artifact| artifact.target.is_bin())
+        .filter_map(|artifact| Some(artifact.executable?.into_std_path_buf()))
+        .collect();
+    programs.sort();
+    let nucleus = programs
+        .iter()
+        .find(|program| program.ends_with("nucleus"))
+        .cloned()
         .context("cargo built no program named nucleus")?;
 
     let metadata = shell::metadata()?;
@@ -56,8 +66,14 @@ pub(crate) fn tests() -> Result<Built> {
             .find(|package| package.id == artifact.package_id)
             .with_context(|| format!("{} is not of this workspace", artifact.package_id))?;
         let directory = artifact.manifest_path.parent();
+        let name = if artifact.target.is_lib() {
+            package.name.to_string()
+        } else {
+            format!("{}::{}", package.name, artifact.target.name)
+        };
         tests.push(Test {
-            name: format!("{}::{}", package.name, artifact.target.name),
+            name,
+            integration: artifact.target.is_test(),
             end_to_end: package.name == END_TO_END && artifact.target.is_test(),
             executable: executable.into_std_path_buf(),
             package: directory
@@ -68,7 +84,8 @@ pub(crate) fn tests() -> Result<Built> {
     }
     tests.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Built {
-        nucleus: nucleus.into_std_path_buf(),
+        nucleus,
+        programs,
         tests,
     })
 }

@@ -5,6 +5,7 @@ mod check;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -23,12 +24,15 @@ enum Task {
     Check(check::Args),
     /// Every test that this machine can run; as root, the end-to-end tests a second time as nobody
     Test(test::Args),
+    /// The tests in virtual machines, on the oldest kernel that we promise and on the newest
+    VmTest(vm::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Check(args) => check::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::VmTest(args) => vm::run(&args),
     };
     match result {
         Ok(code) => code,

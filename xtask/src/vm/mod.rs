@@ -1,0 +1,324 @@
+//! `cargo xtask vm-test`: the tests on kernels of their own.
+//!
+//! A machine boots a Debian kernel with an initial file system that holds the
+//! test binaries, the programs they run and an init; see `tests/src/bin/vm-init`.
+
+mod catalogue;
+mod cpio;
+mod group;
+mod image;
+mod kernel;
+mod modules;
+mod qemu;
+mod report;
+mod selftest;
+mod tools;
+mod tree;
+mod userland;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use nucleus_tests::vm::Job;
+use regex_lite::Regex;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::{build, shell};
+use catalogue::{Catalogue, Entry};
+use group::{GROUPS, Group};
+use image::Layers;
+use kernel::{KERNELS, Kernel, Store, Unpacked};
+use qemu::{Accelerator, Machine};
+use report::{Report, Totals};
+
+/// The file systems of a guest live in it, beside what the tests use.
+const MEMORY: u32 = 1536;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Kernel to boot: 6.1, 6.12, 7.3 or all [default: the oldest and the newest]
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
+    /// Run only tests whose name (package::binary::test) matches
+    #[arg(long, value_name = "REGEX")]
+    filter: Option<String>,
+    /// Boot only machines of this kind: plain, audit=1, audit=0, no-userns, ...
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Give a shell in the guest instead of running tests
+    #[arg(long)]
+    shell: bool,
+    /// Keep the image that was booted
+    #[arg(long)]
+    keep: bool,
+    /// How the guest's processor is made
+    #[arg(long, value_enum, default_value_t = Accelerator::Auto)]
+    accel: Accelerator,
+    /// Install what is missing on the host (needs root)
+    #[arg(long)]
+    setup: bool,
+    /// Ask for newer builds of the kernels
+    #[arg(long)]
+    refresh: bool,
+    /// Seconds that one test may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    timeout: u64,
+    /// Prove that every way to fail is reported as what it is
+    #[arg(long, conflicts_with_all = ["filter", "group", "shell"])]
+    selftest: bool,
+    /// Arguments for the test binaries; shows what they write as it comes
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    let kernels = chosen(args.kernel.as_deref())?;
+    let groups: Vec<&Group> = GROUPS
+        .iter()
+        .filter(|group| args.group.as_deref().is_none_or(|name| name == group.name))
+        .collect();
+    if groups.is_empty() {
+        let names: Vec<_> = GROUPS.iter().map(|group| group.name).collect();
+        bail!("no such group of machines; there are {}", names.join(", "));
+    }
+    let filter = Regex::new(args.filter.as_deref().unwrap_or_default())
+        .context("the regular expression of --filter")?;
+
+    let directory = shell::root().join("target/vm");
+    fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+    let lock = only_one(&directory)?;
+    let mut host = Host {
+        accelerator: args.accel.resolve()?,
+        timeout: Duration::from_secs(args.timeout),
+        silence: Duration::from_secs(args.timeout + 60),
+        args,
+        directory,
+        stages: Vec::new(),
+    };
+    host.stage("set up the host", || tools::provide(args.setup))?;
+    let mut store = Store::new(&host.directory, args.refresh);
+    let kernels = host.stage("find the kernels", || {
+        kernels
+            .iter()
+            .map(|kernel| store.get(*kernel))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let built = host.stage("build the tests", build::tests)?;
+    let directory = host.directory.clone();
+    let layers = host.stage("collect the guest's files", || {
+        Layers::write(&built, &directory)
+    })?;
+
+    if args.shell {
+        let kernel = kernels.last().context("no kernel")?;
+        let group = groups.first().context("no group")?;
+        host.attend(kernel, group, &layers)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.selftest {
+        let passed = selftest::run(&mut host, &kernels, &layers, &built)?;
+        host.print_stages(start);
+        return Ok(if passed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
+
+    let catalogue = host.stage("list the tests", || Catalogue::read(&built))?;
+    let mut totals = Totals::default();
+    for kernel in &kernels {
+        for group in &groups {
+            let of_group =
+                Regex::new(group.tests.unwrap_or_default()).context("a group's tests")?;
+            let entries = catalogue.select(&[&filter, &of_group], &args.arguments);
+            if !entries.is_empty() {
+                totals.add(host.boot(kernel, group, &layers, &entries)?);
+            }
+        }
+    }
+    drop(lock);
+    if totals.passed + totals.failed + totals.skipped.len() == 0 {
+        bail!("no test matches {filter}");
+    }
+    host.print_stages(start);
+    for (name, how) in &totals.failures {
+        eprintln!("failed: {name}: {how}");
+    }
+    eprintln!("{}", totals.summary(start.elapsed(), ""));
+    Ok(ExitCode::from(totals.code.unwrap_or(0)))
+}
+
+fn chosen(name: Option<&str>) -> Result<Vec<Kernel>> {
+    Ok(match name {
+        Some("all") => KERNELS.to_vec(),
+        Some(name) => {
+            let Some(kernel) = KERNELS.iter().find(|kernel| kernel.name == name) else {
+                let names: Vec<_> = KERNELS.iter().map(|kernel| kernel.name).collect();
+                bail!("no kernel {name}; there are {} and all", names.join(", "));
+            };
+            vec![*kernel]
+        }
+        None => KERNELS
+            .iter()
+            .copied()
+            .take(1)
+            .chain(KERNELS.last().copied())
+            .collect(),
+    })
+}
+
+/// Two machines at once on a small host only make each other time out.
+fn only_one(directory: &Path) -> Result<File> {
+    let path = directory.join("lock");
+    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    flock(&file, FlockOperation::LockExclusive)
+        .with_context(|| format!("locking {}", path.display()))?;
+    Ok(file)
+}
+
+/// The same for the same value, in every run of the same build.
+fn hash(value: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The path as a job can name it.
+fn text(path: &Path) -> Result<String> {
+    let text = path.to_str();
+    let text = text.with_context(|| format!("{} is no text", path.display()))?;
+    Ok(text.to_owned())
+}
+
+/// Boots machines, and knows how long everything took.
+struct Host<'a> {
+    args: &'a Args,
+    accelerator: Accelerator,
+    /// How long one test may take.
+    timeout: Duration,
+    /// A machine that says nothing for this long has hung.
+    silence: Duration,
+    directory: PathBuf,
+    stages: Vec<(String, Duration)>,
+}
+
+impl Host<'_> {
+    fn stage<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        let result = work().with_context(|| name.to_owned());
+        self.stages.push((name.to_owned(), start.elapsed()));
+        result
+    }
+
+    fn limits(&mut self, timeout: Duration, silence: Duration) {
+        self.timeout = timeout;
+        self.silence = silence;
+    }
+
+    fn print_stages(&self, start: Instant) {
+        eprintln!();
+        for (name, took) in &self.stages {
+            eprintln!("{:7.1} s  {name}", took.as_secs_f32());
+        }
+        eprintln!("{:7.1} s  in all\n", start.elapsed().as_secs_f32());
+    }
+
+    fn job(&self, group: &Group, layers: &Layers, entries: &[Entry]) -> Job {
+        let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut environment: BTreeMap<_, _> = group.environment().iter().map(text).collect();
+        environment.insert(build::NUCLEUS.to_owned(), layers.nucleus.clone());
+        Job {
+            nonce: format!("{:016x}", hash(&(std::process::id(), SystemTime::now()))),
+            timeout: self.timeout,
+            cgroups: group.cgroups,
+            sysctls: group.sysctls.iter().map(text).collect(),
+            environment,
+            tests: entries.iter().map(|entry| entry.test.clone()).collect(),
+            shell: self.args.shell,
+        }
+    }
+
+    /// Boots a machine of this group, which runs the entries.
+    fn boot(
+        &mut self,
+        kernel: &Unpacked,
+        group: &Group,
+        layers: &Layers,
+        entries: &[Entry],
+    ) -> Result<Totals> {
+        let what = format!("{} {}", kernel.release, group.name);
+        eprintln!("\n=== {what}");
+        let job = self.job(group, layers, entries);
+        let run = self.directory.join("run").join(what.replace(' ', "-"));
+        fs::create_dir_all(&run).with_context(|| format!("making {}", run.display()))?;
+        let image = run.join("image.cpio");
+        let start = Instant::now();
+        layers.image(kernel, &job, &image)?;
+        let packed = start.elapsed();
+
+        let machine = self.machine(kernel, group, &image);
+        let mut report = Report::new(entries, &job.nonce, !self.args.arguments.is_empty());
+        let mut booted = None;
+        let end = machine.run(|line| {
+            let said = report.line(line);
+            if booted.is_none() && report.ready.is_some() {
+                booted = Some(start.elapsed());
+            }
+            said
+        })?;
+        report.finish(end, &machine.console)?;
+        if let Some(release) = &report.ready
+            && *release != kernel.release
+        {
+            bail!("{release} has booted and not {}", kernel.release);
+        }
+        if self.args.keep {
+            eprintln!("kept: {}", image.display());
+        } else {
+            fs::remove_file(&image).with_context(|| format!("removing {}", image.display()))?;
+        }
+        let booted = booted.unwrap_or(start.elapsed());
+        self.stages
+            .push((format!("{what}: pack the image"), packed));
+        self.stages
+            .push((format!("{what}: boot"), booted.saturating_sub(packed)));
+        self.stages.push((
+            format!("{what}: tests"),
+            start.elapsed().saturating_sub(booted),
+        ));
+        let totals = report.totals;
+        for skipped in &totals.skipped {
+            eprintln!("        SKIP {skipped}");
+        }
+        eprintln!("{}", totals.summary(start.elapsed(), &format!("{what}: ")));
+        Ok(totals)
+    }
+
+    /// Boots a machine whose console is our terminal.
+    fn attend(&self, kernel: &Unpacked, group: &Group, layers: &Layers) -> Result<()> {
+        let image = self.directory.join("shell.cpio");
+        layers.image(kernel, &self.job(group, layers, &[]), &image)?;
+        self.machine(kernel, group, &image).attend()
+    }
+
+    fn machine<'a>(&self, kernel: &'a Unpacked, group: &'a Group, image: &'a Path) -> Machine<'a> {
+        Machine {
+            kernel: &kernel.image,
+            image,
+            append: group.append,
+            accelerator: self.accelerator,
+            memory: MEMORY,
+            console: image.with_file_name("console.log"),
+            silence: self.silence,
+            limit: Duration::from_secs(20 * 60),
+        }
+    }
+}

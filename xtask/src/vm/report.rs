@@ -1,0 +1,243 @@
+//! What a person reads of a machine's run.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use nucleus_tests::vm::{Event, Outcome};
+
+use crate::vm::catalogue::Entry;
+use crate::vm::qemu::Said;
+use crate::vm::verdict::{self, End};
+
+/// How much of what went wrong is shown.
+const TAIL: usize = 50;
+
+/// Exit codes for what is no test's own.
+const TIMED_OUT: u8 = 124;
+const NO_VERDICT: u8 = 125;
+
+/// Follows one machine.
+pub(crate) struct Report<'a> {
+    entries: &'a [Entry],
+    nonce: &'a str,
+    /// Show what tests write as it comes.
+    live: bool,
+    /// What the running test has written last.
+    tail: VecDeque<Vec<u8>>,
+    running: Option<usize>,
+    broken: Option<String>,
+    /// The release of the kernel, once the guest is set up.
+    pub(crate) ready: Option<String>,
+    pub(crate) totals: Totals,
+}
+
+/// What came of many tests.
+#[derive(Default)]
+pub(crate) struct Totals {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: Vec<String>,
+    /// How each entry ended that did not pass.
+    pub(crate) failures: Vec<(String, String)>,
+    /// The exit code of the first failure.
+    pub(crate) code: Option<u8>,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(entries: &'a [Entry], nonce: &'a str, live: bool) -> Self {
+        Self {
+            entries,
+            nonce,
+            live,
+            tail: VecDeque::new(),
+            running: None,
+            broken: None,
+            ready: None,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Takes one line from the guest.
+    pub(crate) fn line(&mut self, line: &[u8]) -> Result<Said> {
+        let Some((before, event)) = Event::from_line(line, self.nonce) else {
+            self.output(line)?;
+            return Ok(Said::Something);
+        };
+        if !before.is_empty() {
+            self.output(before)?;
+        }
+        match event {
+            Event::Ready { kernel } => self.ready = Some(kernel),
+            Event::Start { test } => {
+                self.tail.clear();
+                self.running = Some(test);
+            }
+            Event::End {
+                test,
+                outcome,
+                took,
+                skipped,
+                complaints,
+            } => {
+                self.running = None;
+                self.end(test, &outcome, took, skipped, &complaints)?;
+            }
+            Event::Broken { why } => {
+                self.broken = Some(why);
+                return Ok(Said::Done);
+            }
+            Event::Done => return Ok(Said::Done),
+        }
+        Ok(Said::Something)
+    }
+
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.live {
+            let mut stderr = std::io::stderr().lock();
+            stderr
+                .write_all(bytes)
+                .context("writing to standard error")?;
+        }
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(bytes.to_vec());
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        test: usize,
+        outcome: &Outcome,
+        took: Duration,
+        skipped: Vec<String>,
+        complaints: &[String],
+    ) -> Result<()> {
+        let entry = self
+            .entries
+            .get(test)
+            .context("the guest ran a test that nobody asked for")?;
+        let name = &entry.test.name;
+        let took = took.as_secs_f32();
+        if *outcome == Outcome::Passed && complaints.is_empty() {
+            let many = if entry.count == 1 {
+                String::new()
+            } else {
+                format!(" ({} tests)", entry.count)
+            };
+            eprintln!("        PASS [{took:8.3}s] {name}{many}");
+            self.totals.passed += entry.count.saturating_sub(skipped.len());
+            self.totals.skipped.extend(skipped);
+            return Ok(());
+        }
+        let (word, mut how, code) = describe(outcome);
+        if !complaints.is_empty() {
+            how = format!("{how}; the kernel said: {}", complaints.join("; "));
+        }
+        eprintln!("{word:>12} [{took:8.3}s] {name}: {how}");
+        self.show_tail()?;
+        self.fail(name.clone(), format!("{word} {how}"), code);
+        self.totals.skipped.extend(skipped);
+        Ok(())
+    }
+
+    /// Takes how the machine ended; all that was not run has failed then.
+    pub(crate) fn finish(&mut self, end: End, console: &Path) -> Result<()> {
+        let end = match self.broken.take() {
+            Some(why) => End::Broken(why),
+            None => end,
+        };
+        if end == End::Done {
+            return Ok(());
+        }
+        let name = match self.running.and_then(|test| self.entries.get(test)) {
+            Some(entry) => format!("the machine, in {}", entry.test.name),
+            None if self.ready.is_none() => "the machine, before the first test".to_owned(),
+            None => "the machine, between tests".to_owned(),
+        };
+        eprintln!("      NO-END {name}: {end}");
+        self.show_tail()?;
+        eprintln!("--- the end of {}", console.display());
+        let console = verdict::console(console)?;
+        let lines: Vec<_> = console.lines().collect();
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            eprintln!("{line}");
+        }
+        eprintln!("---");
+        let code = if matches!(end, End::Hang(_)) {
+            TIMED_OUT
+        } else {
+            NO_VERDICT
+        };
+        self.fail(name, end.to_string(), code);
+        Ok(())
+    }
+
+    fn fail(&mut self, name: String, how: String, code: u8) {
+        self.totals.failed += 1;
+        self.totals.failures.push((name, how));
+        self.totals.code.get_or_insert(code);
+    }
+
+    fn show_tail(&mut self) -> Result<()> {
+        if self.live || self.tail.is_empty() {
+            return Ok(());
+        }
+        let mut stderr = std::io::stderr().lock();
+        writeln!(stderr, "--- its last {} lines", self.tail.len()).context("writing")?;
+        for line in self.tail.drain(..) {
+            stderr
+                .write_all(&line)
+                .context("writing to standard error")?;
+        }
+        writeln!(stderr, "---").context("writing to standard error")
+    }
+}
+
+/// A word, a sentence and an exit code for what did not pass.
+fn describe(outcome: &Outcome) -> (&'static str, String, u8) {
+    match outcome {
+        Outcome::Passed => ("COMPLAINT", "passed".to_owned(), 1),
+        // What libtest says when a test has panicked or failed.
+        Outcome::Failed(101) => ("FAIL", "exit code 101 (a panic)".to_owned(), 101),
+        Outcome::Failed(code) => {
+            let own = u8::try_from(*code).unwrap_or(1);
+            ("FAIL", format!("exit code {code}"), own)
+        }
+        Outcome::Killed(signal) => {
+            let code = u8::try_from(128 + signal).unwrap_or(1);
+            ("SIGNAL", format!("killed by signal {signal}"), code)
+        }
+        Outcome::TimedOut => ("TIMEOUT", "did not end in time".to_owned(), TIMED_OUT),
+        Outcome::LeftBehind(things) => ("LEFT", format!("left behind: {}", things.join(", ")), 1),
+        Outcome::NotStarted(why) => ("NOT-STARTED", why.clone(), NO_VERDICT),
+    }
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+        self.failures.extend(other.failures);
+        self.code = self.code.or(other.code);
+    }
+
+    /// As cargo-nextest ends its report.
+    pub(crate) fn summary(&self, took: Duration, what: &str) -> String {
+        let failed = match self.failed {
+            0 => String::new(),
+            number => format!(" {number} failed,"),
+        };
+        format!(
+            "     Summary [{:8.3}s] {what}{} tests run: {} passed,{failed} {} skipped",
+            took.as_secs_f32(),
+            self.passed + self.failed,
+            self.passed,
+            self.skipped.len(),
+        )
+    }
+}

@@ -1,0 +1,69 @@
+//! The programs that the test VM needs on the host.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+/// A program and the Debian package it is in.
+const TOOLS: &[(&str, &str)] = &[
+    ("apt-get", "apt"),
+    ("busybox", "busybox-static"),
+    ("depmod", "kmod"),
+    ("dpkg-deb", "dpkg"),
+    ("ldd", "libc-bin"),
+    ("modprobe", "kmod"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("setpriv", "util-linux"),
+    ("strip", "binutils"),
+    ("xz", "xz-utils"),
+];
+
+/// Packages whose programs tests run in the guest, see [`super::userland`].
+const WANTED: &[&str] = &["git", "iproute2", "nftables", "python3-minimal", "strace"];
+
+/// Fails with the command that helps if a tool is missing; with `install`,
+/// runs it.
+pub(crate) fn provide(install: bool) -> Result<()> {
+    let mut packages: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(program, _)| !shell::installed(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if install {
+        packages.extend(WANTED.iter().filter(|package| !is_installed(package)));
+    }
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !install {
+        bail!(
+            "missing packages; as root: apt-get install {} (or give --setup)",
+            packages.join(" ")
+        );
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "--setup needs root to install; as root: apt-get install {}",
+            packages.join(" ")
+        );
+    }
+    let mut update = Command::new("apt-get");
+    shell::run(update.args(["update", "--quiet=2"]))?;
+    let mut command = Command::new("apt-get");
+    command.args(["install", "--yes", "--quiet=2", "--no-install-recommends"]);
+    shell::run(
+        command
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+fn is_installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .output()
+        .is_ok_and(|output| output.stdout == b"installed")
+}
