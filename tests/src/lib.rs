@@ -9,6 +9,9 @@
 )]
 
 pub mod elf32;
+pub mod nucleus;
 pub mod require;
+pub mod scratch;
+pub mod strace;
 mod sys;
 pub mod vm;
