@@ -1,5 +1,6 @@
 //! The project's own tasks, run as `cargo xtask TASK`.
 
+mod bench;
 mod build;
 mod check;
 mod shell;
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// What nucleus costs, next to what its peers cost
+    Bench(bench::Args),
     /// Format, lints, documentation, dependencies, examples: all that is not a test
     Check(check::Args),
     /// Every test that this machine can run; as root, the end-to-end tests a second time as nobody
@@ -30,6 +33,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
+        Task::Bench(args) => bench::run(&args),
         Task::Check(args) => check::run(&args),
         Task::Test(args) => test::run(&args),
         Task::VmTest(args) => vm::run(&args),

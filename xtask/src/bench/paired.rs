@@ -1,0 +1,72 @@
+//! Commands that take turns.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The times of one command, in the order of the rounds.
+#[derive(Debug, Clone)]
+pub(crate) struct Times(Vec<Duration>);
+
+impl Times {
+    pub(crate) fn median(&self) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted[sorted.len() / 2]
+    }
+
+    /// The median of what each round took longer than that of `base`, in
+    /// seconds; negative where it was faster.
+    pub(crate) fn median_extra(&self, base: &Self) -> f64 {
+        let pairs = self.0.iter().zip(&base.0);
+        let mut extras: Vec<f64> = pairs
+            .map(|(time, base)| time.as_secs_f64() - base.as_secs_f64())
+            .collect();
+        extras.sort_by(f64::total_cmp);
+        extras[extras.len() / 2]
+    }
+}
+
+/// Runs the commands one after the other, `rounds` times after a round that
+/// warms up, without output; each must succeed.
+pub(crate) fn run(rounds: usize, commands: &mut [Command]) -> Result<Vec<Times>> {
+    let mut times = vec![Times(Vec::with_capacity(rounds)); commands.len()];
+    for command in &mut *commands {
+        time(command)?;
+    }
+    for _ in 0..rounds {
+        for (command, times) in commands.iter_mut().zip(&mut times) {
+            times.0.push(time(command)?);
+        }
+    }
+    Ok(times)
+}
+
+fn time(command: &mut Command) -> Result<Duration> {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let start = Instant::now();
+    let status = command
+        .status()
+        .with_context(|| format!("starting {command:?}"))?;
+    let took = start.elapsed();
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_of_the_middle_and_of_pairs() {
+        let times = |millis: [u64; 3]| Times(millis.map(Duration::from_millis).to_vec());
+        let base = times([100, 10, 10]);
+        let longer = times([103, 19, 12]);
+        assert_eq!(base.median(), Duration::from_millis(10));
+        assert!((longer.median_extra(&base) - 0.003).abs() < 1e-9);
+        assert!((base.median_extra(&longer) + 0.003).abs() < 1e-9);
+    }
+}
