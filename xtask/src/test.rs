@@ -3,11 +3,14 @@
 //! The end-to-end tests hold for every user. Run by root, they run a second
 //! time as nobody, who may do less and so is asked different questions.
 
+use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
+use tempfile::NamedTempFile;
 
 use crate::build::{self, Built};
 use crate::shell::{self, Steps, cargo};
@@ -25,6 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut steps = Steps::default();
     eprintln!("=== build");
     let built = build::tests()?;
+    let skips = Skips::new()?;
 
     let everything = if rustix::process::geteuid().is_root() {
         "tests as root"
@@ -40,7 +44,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             command.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
             command.args(args.filter.iter());
         }
-        shell::run(command.env(build::NUCLEUS, &built.nucleus))
+        shell::run(
+            command
+                .env(build::NUCLEUS, &built.nucleus)
+                .env(SKIPS, skips.path()),
+        )
     });
     steps.run("tests in the documentation", || {
         let mut command = cargo();
@@ -50,11 +58,46 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if rustix::process::geteuid().is_root() {
         for test in built.end_to_end() {
             steps.run(&format!("{} as nobody", test.name), || {
-                as_nobody(&built, test, args.filter.as_deref())
+                as_nobody(&built, test, args.filter.as_deref(), &skips)
             });
         }
     }
+    skips.print()?;
     Ok(steps.finish())
+}
+
+/// Where tests note what they do not try: test runners keep quiet about the
+/// output of tests that pass.
+const SKIPS: &str = "NUCLEUS_TEST_SKIPS";
+
+struct Skips(NamedTempFile);
+
+impl Skips {
+    fn new() -> Result<Self> {
+        let file = NamedTempFile::new().context("making a file for skipped tests")?;
+        // Nobody writes to it, too.
+        let all = Permissions::from_mode(0o666);
+        file.as_file()
+            .set_permissions(all)
+            .context("opening a file to all")?;
+        Ok(Self(file))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn print(&self) -> Result<()> {
+        let text = std::fs::read_to_string(self.path()).context("reading what was skipped")?;
+        let lines: BTreeSet<&str> = text.lines().collect();
+        if !lines.is_empty() {
+            eprintln!("\n=== skipped");
+        }
+        for line in lines {
+            eprintln!("{line}");
+        }
+        Ok(())
+    }
 }
 
 /// Runs one test binary as nobody, with a home and a temporary directory.
@@ -62,10 +105,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Nobody may be shut out of the checkout (below `/root`, say). So the test
 /// sees a private mount tree in which the checkout is at the same place, and
 /// an ancestor that shuts nobody out is replaced by an empty directory.
-fn as_nobody(built: &Built, test: &build::Test, filter: Option<&str>) -> Result<()> {
+fn as_nobody(built: &Built, test: &build::Test, filter: Option<&str>, skips: &Skips) -> Result<()> {
     let home = tempfile::tempdir().context("making a home for nobody")?;
-    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755))?;
-    std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY))?;
+    std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY))
+        .context("giving nobody a home")?;
 
     let script = r#"
         if [ -n "$HIDDEN" ]; then
@@ -95,7 +138,8 @@ fn as_nobody(built: &Built, test: &build::Test, filter: Option<&str>) -> Result<
         .env("PACKAGE", &test.package)
         .env("HOME", home.path())
         .env("TMPDIR", home.path())
-        .env(build::NUCLEUS, &built.nucleus);
+        .env(build::NUCLEUS, &built.nucleus)
+        .env(SKIPS, skips.path());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARGO") || name == "RUSTUP_HOME" {
             command.env_remove(name);

@@ -174,7 +174,8 @@ impl Store {
                 .map(|suite| format!("--target-release={suite}")),
         );
         download.args(["--quiet=2", "download"]).args(packages);
-        shell::run(download.current_dir(&debs))?;
+        eprintln!("fetching {}", packages.join(" "));
+        shell::output(download.current_dir(&debs))?;
 
         let root = self.directory.join("kernels").join(release);
         let partial = root.with_file_name(format!(".{release}"));
@@ -187,13 +188,13 @@ impl Store {
             let deb = deb
                 .with_context(|| format!("reading {}", debs.display()))?
                 .path();
-            shell::run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&partial))?;
+            shell::output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&partial))?;
         }
         if !partial.join("lib").exists() {
             symlink("usr/lib", partial.join("lib")).context("linking lib to usr/lib")?;
         }
         let depmod = shell::find("depmod").context("depmod is missing")?;
-        shell::run(Command::new(depmod).arg("-b").arg(&partial).arg(release))?;
+        shell::output(Command::new(depmod).arg("-b").arg(&partial).arg(release))?;
         fs::rename(&partial, &root).with_context(|| format!("naming {}", root.display()))?;
         fs::remove_dir_all(&debs).with_context(|| format!("removing {}", debs.display()))?;
         Ok(root)
@@ -217,7 +218,8 @@ impl Store {
         }
         fs::write(directory.join("sources.list"), sources).context("writing sources.list")?;
         fs::write(directory.join("status"), "").context("writing the status file")?;
-        shell::run(self.apt("apt-get").args(["--quiet=2", "update"]))
+        shell::output(self.apt("apt-get").args(["--quiet=2", "update"]))?;
+        Ok(())
     }
 
     /// An apt command with lists, cache and sources of its own.

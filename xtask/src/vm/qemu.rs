@@ -13,6 +13,10 @@ use nucleus_tests::vm::PORT;
 use crate::shell;
 use crate::vm::verdict::{self, End};
 
+/// How long a machine may take until it says its first word: 4 to 16 s under
+/// translation, by the kernel and by what else the host does.
+const BOOT: Duration = Duration::from_secs(120);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Accelerator {
     /// KVM where it can run a stock kernel, else TCG
@@ -92,18 +96,19 @@ impl Machine<'_> {
         let lines = lines(&mut qemu)?;
 
         let deadline = Instant::now() + self.limit;
-        let mut said = Said::Something;
+        let mut said = Said::Nothing;
         let why = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let patience = match said {
+                Said::Nothing => BOOT.max(self.silence),
                 Said::Something => self.silence,
                 // It has nothing left to do but to power off.
                 Said::Done => Duration::from_secs(15),
             };
             match lines.recv_timeout(patience.min(left)) {
                 Ok(bytes) => {
-                    if line(&bytes)? == Said::Done {
-                        said = Said::Done;
+                    if said != Said::Done {
+                        said = line(&bytes)?;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break None,
@@ -165,6 +170,7 @@ impl Machine<'_> {
 /// What the guest said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Said {
+    Nothing,
     Something,
     Done,
 }

@@ -146,8 +146,10 @@ impl<'a> Report<'a> {
 
     /// Takes how the machine ended; all that was not run has failed then.
     pub(crate) fn finish(&mut self, end: End, console: &Path) -> Result<()> {
+        let text = verdict::console(console)?;
         let end = match self.broken.take() {
-            Some(why) => End::Broken(why),
+            // Rather why the kernel ended the runner than that it did.
+            Some(why) => verdict::signs(&text).unwrap_or(End::Broken(why)),
             None => end,
         };
         if end == End::Done {
@@ -161,8 +163,7 @@ impl<'a> Report<'a> {
         eprintln!("      NO-END {name}: {end}");
         self.show_tail()?;
         eprintln!("--- the end of {}", console.display());
-        let console = verdict::console(console)?;
-        let lines: Vec<_> = console.lines().collect();
+        let lines: Vec<_> = text.lines().collect();
         for line in &lines[lines.len().saturating_sub(TAIL)..] {
             eprintln!("{line}");
         }

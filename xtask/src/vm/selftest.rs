@@ -76,6 +76,7 @@ pub(crate) fn run(
             ));
         }
 
+        host.limits(Duration::from_secs(120), Duration::from_secs(180));
         for way in DEADLY {
             let totals = host.boot(kernel, plain, layers, &[entry(way.0)?])?;
             faults.extend(compare(kernel, &[*way], &totals.failures, totals.code));

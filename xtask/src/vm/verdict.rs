@@ -64,17 +64,20 @@ const SIGNS: &[Sign] = &[
 
 /// How a machine ended that gave no verdict. `killed` says why we killed it.
 pub(crate) fn explain(console: &str, killed: Option<String>, status: ExitStatus) -> End {
-    for (signs, end) in SIGNS {
-        let shows = |line: &&str| signs.iter().any(|sign| line.contains(sign));
-        // A later panic names the cause: "Kernel panic - not syncing: ...".
-        if let Some(line) = console.lines().rfind(shows) {
-            return end(line.trim().to_owned());
-        }
-    }
-    match killed {
+    signs(console).unwrap_or_else(|| match killed {
         Some(why) => End::Hang(why),
         None => End::Lost(format!("qemu with {status}")),
-    }
+    })
+}
+
+/// What the console tells of the machine's end.
+pub(crate) fn signs(console: &str) -> Option<End> {
+    SIGNS.iter().find_map(|(signs, end)| {
+        // The last line is the cause: "Kernel panic - not syncing: ...".
+        let shows = |line: &&str| signs.iter().any(|sign| line.contains(sign));
+        let line = console.lines().rfind(shows)?;
+        Some(end(line.trim().to_owned()))
+    })
 }
 
 /// The console's text.
