@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod check;
+mod dist;
 mod shell;
 mod test;
 mod tidy;
@@ -29,6 +30,8 @@ enum Task {
     Test(test::Args),
     /// The tests in virtual machines, on the oldest kernel that we promise and on the newest
     VmTest(vm::Args),
+    /// Shell completions and man pages
+    Dist(dist::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Check(args) => check::run(&args),
         Task::Test(args) => test::run(&args),
         Task::VmTest(args) => vm::run(&args),
+        Task::Dist(args) => dist::run(&args),
     };
     match result {
         Ok(code) => code,
