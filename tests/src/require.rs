@@ -39,6 +39,8 @@ pub enum Need {
     Ptrace,
     /// 32-bit x86 programs.
     Ia32,
+    /// A file, such as a device.
+    Path(&'static str),
 }
 
 /// The words of [`require!`](crate::require).
@@ -67,12 +69,13 @@ pub mod need {
         userns() => Userns;
         ptrace() => Ptrace;
         ia32() => Ia32;
+        path(path: &'static str) => Path;
     }
 }
 
 /// Returns from the test, aloud, unless the machine has all that is named:
 /// `root`, `tool("strace")`, `kernel(6, 7)`, `cgroup2("memory")`, `audit`,
-/// `landlock(4)`, `userns`, `ptrace`, `ia32`.
+/// `landlock(4)`, `userns`, `ptrace`, `ia32`, `path("/dev/fuse")`.
 #[macro_export]
 macro_rules! require {
     ($($need:ident $(($($argument:expr),+))?),+ $(,)?) => {
@@ -165,6 +168,9 @@ impl Need {
             Self::Ia32 => crate::elf32::run_hello()
                 .err()
                 .map(|error| here(format!("cannot run a 32-bit program: {error}"))),
+            Self::Path(path) => rustix::fs::access(path, rustix::fs::Access::EXISTS)
+                .err()
+                .map(|errno| here(format!("no {path}: {errno}"))),
         }
     }
 }
