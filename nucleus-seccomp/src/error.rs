@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::InstallFlags;
+use crate::{Action, ArgTest, InstallFlags, Position, Syscall};
 
 /// Why the kernel would not load a program. `at` counts instructions from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -243,4 +243,73 @@ impl InstallError {
             Self::Refused { errno, .. } => errno,
         }
     }
+}
+
+/// Why a text is no seccomp profile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// No JSON, or a key, a word or a value that no profile has there.
+    #[error("{at}: {problem}")]
+    Json {
+        /// Where reading stopped: at the offending word or right after it.
+        at: Position,
+        /// What is wrong, with the text and what would be right.
+        problem: String,
+    },
+}
+
+/// Why a profile means nothing on a target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// A notification for every call would stop the supervisor itself.
+    #[error("SCMP_ACT_NOTIFY cannot be the default action; name the calls to be notified of")]
+    NotifyByDefault,
+    /// Two rules that say different things of the same arguments.
+    #[error(
+        "two rules for {call} ({}) where {}: {} and {}; remove one",
+        .call.arch(), all(.tests), .actions[0], .actions[1]
+    )]
+    Conflict {
+        /// The call.
+        call: Syscall,
+        /// The arguments.
+        tests: Vec<ArgTest>,
+        /// What the two say.
+        actions: [Action; 2],
+    },
+}
+
+fn all(tests: &[ArgTest]) -> String {
+    let tests: Vec<String> = tests.iter().map(ToString::to_string).collect();
+    tests.join(" and ")
+}
+
+/// Why a policy is no program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// More than [`MAX_INSNS`](crate::MAX_INSNS) instructions.
+    #[error(
+        "the program has {len} instructions; the kernel takes at most 4096. The most are for the arguments of {}",
+        sizes(.largest)
+    )]
+    TooLong {
+        /// How many it has.
+        len: usize,
+        /// The calls whose argument tests are longest, with the number of
+        /// instructions, the longest first.
+        largest: Vec<(Syscall, usize)>,
+    },
+    /// The compiler made something that the kernel refuses: a bug.
+    #[error("the compiler made an invalid program; please report this")]
+    Invalid(#[from] LoadError),
+}
+
+fn sizes(largest: &[(Syscall, usize)]) -> String {
+    let parts = largest
+        .iter()
+        .map(|(call, size)| format!("{call} ({}): {size}", call.arch()));
+    parts.collect::<Vec<_>>().join(", ")
 }

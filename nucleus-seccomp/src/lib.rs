@@ -4,6 +4,7 @@
 
 mod action;
 mod arch;
+mod compile;
 mod completeness;
 mod data;
 mod dump;
@@ -12,6 +13,8 @@ mod insn;
 mod install;
 mod kernel;
 mod listing;
+mod policy;
+mod profile;
 mod program;
 mod simulate;
 mod sys;
@@ -20,12 +23,20 @@ mod table;
 
 pub use action::Action;
 pub use arch::{Arch, UnknownArch, X32_SYSCALL_BIT};
+pub use compile::CompileOptions;
 pub use completeness::Completeness;
 pub use data::SeccompData;
-pub use error::{DumpError, InstallError, ListingError, LoadError};
+pub use error::{
+    CompileError, DumpError, InstallError, ListingError, LoadError, ProfileError, ResolveError,
+};
 pub use insn::{Insn, offset, op};
 pub use install::InstallFlags;
 pub use kernel::{InvalidKernelVersion, KernelVersion};
+pub use policy::{Clause, Policy, Verdict};
+pub use profile::{
+    ArchMapping, Architectures, ArgIndex, ArgTest, CallName, Comparison, Condition, Flag, NewCalls,
+    Note, OciArch, Position, Profile, Rule, Target, When, errno_by_name, errno_name,
+};
 pub use program::{Endian, MAX_INSNS, Program};
 pub use simulate::Outcome;
 pub use syscall::Syscall;

@@ -4,8 +4,11 @@
 //! extends them. Each architecture's table is built on first use (some 30 us).
 
 mod fixes;
+mod foreign;
+mod mux;
 mod since;
 
+pub(crate) use mux::multiplexed;
 pub(crate) use since::since;
 
 use std::sync::OnceLock;
@@ -40,6 +43,21 @@ pub(crate) fn number(arch: Arch, name: &str) -> Option<u32> {
     let entries = &table(arch).by_name;
     let found = entries.binary_search_by_key(&name, |entry| entry.1);
     found.ok().map(|index| entries[index].0)
+}
+
+/// Whether any architecture of Linux has a call of this name.
+pub(crate) fn is_known(name: &str) -> bool {
+    foreign::is_foreign(name)
+        || multiplexed(name).is_some()
+        || Arch::ALL
+            .into_iter()
+            .any(|arch| number(arch, name).is_some())
+}
+
+/// Every name of every table, some of them several times.
+pub(crate) fn all_names() -> impl Iterator<Item = &'static str> {
+    let tables = Arch::ALL.into_iter().flat_map(entries);
+    tables.map(|entry| entry.1)
 }
 
 fn table(arch: Arch) -> &'static Table {

@@ -1,0 +1,121 @@
+//! A decision tree over the intervals.
+//!
+//! A number is looked up by `>=` down to a block: a few intervals in which all
+//! but single numbers have the same outcome, so that an `==` for each of
+//! those decides the rest. A single number in the midst of others costs one
+//! instruction so, and not the two that its edges would.
+
+use super::argument::{Arguments, Outcome};
+use super::emit::{Emitter, Label};
+use super::interval::Interval;
+use crate::op;
+
+/// The most `==` in a row: more make the program shorter, and slower.
+const MAX_SINGLES: usize = 3;
+
+/// Some intervals in a row.
+struct Block<'a> {
+    intervals: &'a [Interval],
+    /// Where none of the single numbers is met.
+    rest: &'a Outcome,
+}
+
+impl Block<'_> {
+    /// The intervals, all of one number, that have another outcome than the rest.
+    fn singles(&self) -> impl Iterator<Item = &Interval> {
+        let differs = |interval: &&Interval| interval.outcome != *self.rest;
+        self.intervals.iter().filter(differs)
+    }
+
+    fn weight(&self) -> u64 {
+        let weights = self.intervals.iter().map(|interval| interval.weight);
+        weights.fold(0, u64::saturating_add)
+    }
+}
+
+/// Emits the tree; its root expects the number in `A`.
+pub(super) fn emit(
+    emitter: &mut Emitter,
+    arguments: &mut Arguments,
+    intervals: &[Interval],
+) -> Label {
+    subtree(emitter, arguments, &blocks(intervals))
+}
+
+/// Cuts the line so that the tree has the fewest instructions.
+fn blocks(intervals: &[Interval]) -> Vec<Block<'_>> {
+    // best[n]: the cost of the first n intervals, and where their last block starts.
+    let mut best = vec![(0, 0)];
+    for end in 1..=intervals.len() {
+        let longest = (2 * MAX_SINGLES + 1).min(end);
+        let candidates = (end - longest..end).filter_map(|start| {
+            let block = block(&intervals[start..end])?;
+            let comparison = usize::from(start > 0);
+            Some((best[start].0 + block.singles().count() + comparison, start))
+        });
+        // A single interval is always a block, so there is a candidate.
+        best.push(candidates.min().unwrap_or((usize::MAX, end - 1)));
+    }
+    let mut blocks = Vec::new();
+    let mut end = intervals.len();
+    while end > 0 {
+        let start = best[end].1;
+        blocks.extend(block(&intervals[start..end]));
+        end = start;
+    }
+    blocks.reverse();
+    blocks
+}
+
+/// The intervals as one block, if they can be one.
+fn block(intervals: &[Interval]) -> Option<Block<'_>> {
+    let mut wide = intervals.iter().filter(|interval| !interval.is_single());
+    let rest = match wide.next() {
+        Some(first) if wide.all(|interval| interval.outcome == first.outcome) => first,
+        Some(_) => return None,
+        None => intervals.iter().max_by_key(|interval| interval.weight)?,
+    };
+    let block = Block {
+        intervals,
+        rest: &rest.outcome,
+    };
+    (block.singles().count() <= MAX_SINGLES).then_some(block)
+}
+
+fn subtree(emitter: &mut Emitter, arguments: &mut Arguments, blocks: &[Block<'_>]) -> Label {
+    if let [block] = blocks {
+        return leaf(emitter, arguments, block);
+    }
+    let (low, high) = blocks.split_at(middle(blocks));
+    let yes = subtree(emitter, arguments, high);
+    let no = subtree(emitter, arguments, low);
+    emitter.branch(op::JGE_K, high[0].intervals[0].first, yes, no)
+}
+
+/// Where to split so that both sides weigh about the same; never at an end.
+fn middle(blocks: &[Block<'_>]) -> usize {
+    let total = blocks
+        .iter()
+        .map(Block::weight)
+        .fold(0, u64::saturating_add);
+    let mut before = 0_u64;
+    let mut best = (u64::MAX, 1);
+    for (index, block) in blocks.iter().enumerate().take(blocks.len() - 1) {
+        before = before.saturating_add(block.weight());
+        let after = total.saturating_sub(before);
+        best = best.min((before.abs_diff(after), index + 1));
+    }
+    best.1
+}
+
+fn leaf(emitter: &mut Emitter, arguments: &mut Arguments, block: &Block<'_>) -> Label {
+    let mut singles: Vec<&Interval> = block.singles().collect();
+    // The heaviest is tried first, so it is written last.
+    singles.sort_by_key(|interval| interval.weight);
+    let mut next = arguments.emit(emitter, block.rest, block.intervals[0].call);
+    for single in singles {
+        let yes = arguments.emit(emitter, &single.outcome, single.call);
+        next = emitter.branch(op::JEQ_K, single.first, yes, next);
+    }
+    next
+}

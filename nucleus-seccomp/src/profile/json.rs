@@ -1,0 +1,152 @@
+//! Reading and writing JSON.
+
+use super::{Position, Profile, wire};
+use crate::ProfileError;
+
+pub(super) fn read(json: &[u8]) -> Result<Profile, ProfileError> {
+    let profile: wire::Profile = serde_json::from_slice(json).map_err(|error| {
+        let at = Position {
+            line: error.line(),
+            column: error.column(),
+        };
+        // The position is in the variant; serde_json repeats it at the end.
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", at.line, at.column);
+        let problem = text.strip_suffix(&place).unwrap_or(&text).to_owned();
+        ProfileError::Json { at, problem }
+    })?;
+    Profile::try_from(profile).map_err(|misfit| ProfileError::Json {
+        at: Position::of_string(json, misfit.key).unwrap_or(Position { line: 1, column: 1 }),
+        problem: misfit.problem,
+    })
+}
+
+pub(super) fn write(profile: &Profile) -> String {
+    #[expect(
+        clippy::expect_used,
+        reason = "strings, numbers and lists into memory: nothing here can fail"
+    )]
+    let mut json = serde_json::to_string_pretty(&wire::Profile::from(profile))
+        .expect("a profile is plain data");
+    json.push('\n');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, ArgIndex, ArgTest, Comparison};
+
+    /// A profile around one rule's body.
+    fn rule(body: &str) -> String {
+        format!("{{\n\"defaultAction\": \"SCMP_ACT_ERRNO\",\n\"syscalls\": [\n{{{body}}}\n]\n}}")
+    }
+
+    #[test]
+    fn reads_every_spelling() {
+        let profile = read(
+            br#"{
+                "comment": "why",
+                "defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "ENOSYS", "defaultErrnoRet": 1,
+                "archMap": [{"architecture": "SCMP_ARCH_S390X", "subArchitectures": null}],
+                "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+                "listenerPath": "/run/l", "listenerMetadata": "m",
+                "syscalls": [
+                    {"name": "read", "action": "SCMP_ACT_ALLOW", "args": null},
+                    {"names": ["257", 258, "write"], "action": "SCMP_ACT_TRACE", "errnoRet": 65535,
+                     "args": [{"index": 5, "op": "SCMP_CMP_MASKED_EQ", "value": 3, "valueTwo": 1}],
+                     "includes": {"caps": ["CAP_CHOWN"], "minKernel": "4.8"},
+                     "excludes": {"arches": ["amd64"]}, "comment": "c"}
+                ]
+            }"#,
+        )
+        .unwrap();
+        assert_eq!(profile.default_action, Action::Errno(38));
+        assert_eq!(profile.rules[0].calls, ["read".into()]);
+        assert_eq!(
+            profile.rules[1].calls,
+            ["257".into(), "258".into(), "write".into()]
+        );
+        assert_eq!(profile.rules[1].action, Action::Trace(u16::MAX));
+        let test = ArgTest {
+            index: ArgIndex::new(5).unwrap(),
+            comparison: Comparison::MaskedEqual { mask: 3, value: 1 },
+        };
+        assert_eq!(profile.rules[1].when, vec![test].into());
+        let written = write(&profile);
+        assert_eq!(read(written.as_bytes()).unwrap(), profile);
+        assert_eq!(write(&read(written.as_bytes()).unwrap()), written);
+    }
+
+    #[test]
+    fn nine_actions() {
+        for (name, action) in [
+            ("SCMP_ACT_KILL", Action::KillThread),
+            ("SCMP_ACT_KILL_THREAD", Action::KillThread),
+            ("SCMP_ACT_KILL_PROCESS", Action::KillProcess),
+            ("SCMP_ACT_TRAP", Action::Trap(0)),
+            ("SCMP_ACT_ERRNO", Action::Errno(1)),
+            ("SCMP_ACT_TRACE", Action::Trace(1)),
+            ("SCMP_ACT_ALLOW", Action::Allow),
+            ("SCMP_ACT_LOG", Action::Log),
+            ("SCMP_ACT_NOTIFY", Action::Notify),
+        ] {
+            let json = rule(&format!(r#""names": ["read"], "action": "{name}""#));
+            assert_eq!(read(json.as_bytes()).unwrap().rules[0].action, action);
+        }
+    }
+
+    #[track_caller]
+    fn refuses(json: &str, expected: &str) {
+        assert_eq!(read(json.as_bytes()).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn bad_input_is_named_with_its_place() {
+        refuses("", "line 1, column 0: EOF while parsing a value");
+        refuses(
+            "7",
+            "line 1, column 1: invalid type: integer `7`, expected a seccomp profile, which is a JSON object",
+        );
+        refuses("{}", "line 1, column 2: missing field `defaultAction`");
+        refuses(
+            &rule(r#""names": ["read"], "action": "SCMP_ACT_ALOW""#),
+            "line 4, column 46: unknown action \"SCMP_ACT_ALOW\"; did you mean \"SCMP_ACT_ALLOW\"?",
+        );
+        refuses(
+            &rule(r#""names": ["read"], "action": "SCMP_ACT_KILL", "errnoRet": 1"#),
+            "line 4, column 61: SCMP_ACT_KILL takes no errno; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do",
+        );
+        refuses(
+            &rule(r#""names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096"#),
+            "line 4, column 65: errno 4096 is above 4095",
+        );
+        refuses(
+            &rule(r#""nmaes": ["read"]"#),
+            "line 4, column 8: unknown field `nmaes`, expected one of `comment`, `name`, `names`, `action`, `errnoRet`, `errno`, `args`, `includes`, `excludes`",
+        );
+        refuses(
+            &rule(r#""names": [], "action": "SCMP_ACT_ALLOW""#),
+            "line 4, column 41: a rule without names",
+        );
+        refuses(
+            &rule(
+                r#""names": ["a"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "=="}]"#,
+            ),
+            "line 4, column 88: unknown operator \"==\"; known are SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE, SCMP_CMP_EQ, SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_MASKED_EQ",
+        );
+        refuses(
+            &rule(r#""names": ["a"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6}]"#),
+            "line 4, column 65: argument 6; a call has arguments 0 to 5",
+        );
+        refuses(
+            r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"],
+               "archMap": [{"architecture": "SCMP_ARCH_X86_64"}]}"#,
+            "line 2, column 16: archMap beside architectures; a profile has one of them",
+        );
+        refuses(
+            r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X84"]}"#,
+            "line 1, column 69: unknown architecture \"SCMP_ARCH_X84\"; did you mean \"SCMP_ARCH_X86\"?",
+        );
+    }
+}
