@@ -100,6 +100,21 @@ impl AtomicFile {
         &self.path
     }
 
+    /// Writes `contents` and puts the file in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Write`] or [`FileError::Replace`].
+    pub fn commit_with(mut self, contents: &[u8]) -> Result<(), FileError> {
+        self.file
+            .write_all(contents)
+            .map_err(|source| FileError::Write {
+                path: self.path.clone(),
+                source,
+            })?;
+        self.commit()
+    }
+
     /// Puts the file in its place, in one step, on the disk.
     ///
     /// # Errors

@@ -238,7 +238,7 @@ fn combinations(syscall: Syscall, args: &Args) -> Option<Arguments> {
         return Some(Arguments::TooMany);
     }
     let selection = syscall.name().map_or(&[][..], arguments::selection);
-    let indices = selection.iter().map(|argument| argument.index);
+    let indices = selection.iter().map(|argument| argument.index.get());
     if selection.is_empty() || !indices.eq(args.index.iter().copied()) {
         return None;
     }

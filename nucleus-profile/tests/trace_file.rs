@@ -1,6 +1,8 @@
 //! Trace files: what is written is read back, and what anybody may have
 //! written instead is refused with a reason.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::ffi::OsString;
 use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStringExt;
@@ -182,10 +184,7 @@ fn bad_input_is_refused_by_line() {
         format!("{CALL}{VERDICT}{CALL}"),
         "line 3 follows the verdict",
     );
-    check(
-        format!("{VERDICT}"),
-        "the trace holds 0 calls, its verdict says 3",
-    );
+    check(VERDICT, "the trace holds 0 calls, its verdict says 3");
     check(
         format!("{CALL}{{\"verdict\":\"fine\",\"calls\":3}}\n"),
         "line 2 has the verdict \"fine\"",
