@@ -1,6 +1,7 @@
 //! What can go wrong while listening.
 
 use std::io;
+use std::path::PathBuf;
 
 /// Why a source could not be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,84 @@ pub enum Error {
         request: &'static str,
         /// The stopped thread.
         tid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The audit netlink socket could not be set up.
+    #[error("cannot open an audit netlink socket")]
+    AuditSocket(#[source] io::Error),
+    /// The kernel does not let this process hear audit records.
+    #[error(
+        "may not listen to audit records: CAP_AUDIT_READ in the initial user namespace is missing; \
+         run as root on the host"
+    )]
+    NoAuditRead,
+    /// The audit socket is open and nothing comes.
+    #[error(
+        "hears no audit records on the netlink socket: a probe record did not arrive; this process \
+         may be in a network namespace of its own (container), or the kernel runs with audit=0"
+    )]
+    SilentAudit,
+    /// The kernel's log could not be opened.
+    #[error("cannot read /dev/kmsg; it needs root or CAP_SYSLOG (kernel.dmesg_restrict)")]
+    OpenKmsg {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Something else is in the device's place.
+    #[error("/dev/kmsg is not the kernel's log device (character device 1:11)")]
+    NotKmsg,
+    /// The kernel's log is open and nothing comes.
+    #[error(
+        "finds no seccomp records in /dev/kmsg: a probe record did not arrive; auditd may take them, \
+         the log may be at its rate limit (kernel.printk_ratelimit), or the kernel runs with audit=0"
+    )]
+    SilentKmsg,
+    /// The kernel is told not to log what the reader is for.
+    #[error(
+        "the kernel does not log the seccomp action {action}; add it to the sysctl \
+         kernel.seccomp.actions_logged"
+    )]
+    NotLogged {
+        /// The action by the kernel's name.
+        action: &'static str,
+    },
+    /// No stream of the kernel works here.
+    #[error("no source of the kernel's records works: {audit}; {kmsg}")]
+    NoLog {
+        /// Why not audit netlink.
+        audit: Box<Error>,
+        /// Why not the log.
+        kmsg: Box<Error>,
+    },
+    /// A stream could not be read on.
+    #[error("cannot read from the {name} source")]
+    ReadSource {
+        /// The source's name.
+        name: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The record that marks a place in the stream could not be made.
+    #[error("cannot make the kernel write a probe record by a seccomp filter on a thread")]
+    Marker(#[source] io::Error),
+    /// Waiting, or waking the one that waits, failed.
+    #[error("cannot wait for records")]
+    Wake(#[source] io::Error),
+    /// A fresh audit session could not be had.
+    #[error(
+        "cannot start an audit session by /proc/thread-self/loginuid; where a login user is set \
+         already this needs CAP_AUDIT_CONTROL"
+    )]
+    Session {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file of the kernel could not be read.
+    #[error("cannot read {}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },

@@ -4,14 +4,18 @@
 
 mod error;
 mod event;
+mod log;
 mod proc;
 mod ptrace;
 mod record;
+mod session;
 mod source;
 mod sys;
 
 pub use error::{Error, PtraceRefusal};
 pub use event::{Call, Event};
+pub use log::{LogKind, LogPurpose, LogSource, Stopper};
 pub use ptrace::{PtraceMode, PtraceSource};
 pub use record::{RecordError, SeccompRecord};
+pub use session::{current_session, enter_session};
 pub use source::Source;

@@ -217,6 +217,11 @@ pub(crate) fn exec(path: &std::ffi::CStr, args: &[&std::ffi::CStr]) {
 pub(crate) fn skip(reason: &str) {
     let strict = std::env::var_os("NUCLEUS_TEST_REQUIRE").is_some_and(|value| value == "all");
     assert!(!strict, "this test has to run here, and cannot: {reason}");
+    say(reason);
+}
+
+/// Says that the running test is skipped and why.
+pub(crate) fn say(reason: &str) {
     let thread = std::thread::current();
     let line = format!("SKIPPED {}: {reason}\n", thread.name().unwrap_or("?"));
     // Not by `eprintln!`, which the test harness would keep to itself.

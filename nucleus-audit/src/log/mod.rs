@@ -1,0 +1,321 @@
+//! Sources that read the kernel's own records: audit netlink and the log.
+
+mod kmsg;
+mod marker;
+mod netlink;
+mod serials;
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nucleus_seccomp::Completeness;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+
+use crate::{Error, Event, SeccompRecord, Source};
+use marker::{Marker, check_logged};
+
+/// How long a marker may take to come back before another is sent.
+const MARKER_PATIENCE: Duration = Duration::from_millis(200);
+/// How many markers are sent before the stream counts as cut.
+const MARKERS: u32 = 3;
+/// How long a record may be behind one that was written later.
+const STRAGGLERS: Duration = Duration::from_millis(10);
+
+/// Which of the kernel's streams to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogKind {
+    /// The audit netlink multicast group; needs `CAP_AUDIT_READ`.
+    Audit,
+    /// `/dev/kmsg`: loses records under load, and says so.
+    Kmsg,
+}
+
+/// Which records the reader is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogPurpose {
+    /// Denials: errno, trap and kill.
+    Denials,
+    /// Calls that a filter lets go on with `SECCOMP_RET_LOG`.
+    Logged,
+}
+
+impl LogPurpose {
+    const fn actions(self) -> &'static [&'static str] {
+        match self {
+            Self::Denials => &["errno", "trap", "kill_thread", "kill_process"],
+            // The marker is an errno.
+            Self::Logged => &["log", "errno"],
+        }
+    }
+}
+
+/// What one read of a stream gave.
+#[derive(Debug)]
+enum Reading {
+    Record(SeccompRecord),
+    /// Something that is no seccomp record.
+    Other,
+    /// Nothing is there now.
+    Empty,
+}
+
+trait Reader: fmt::Debug + Send {
+    fn name(&self) -> &'static str;
+    fn fd(&self) -> BorrowedFd<'_>;
+    fn read(&mut self) -> Result<Reading, Error>;
+    /// Whether an earlier record may still be on its way.
+    fn awaits(&self) -> bool;
+    fn losses(&self, verdict: &mut Completeness);
+}
+
+/// The kernel's seccomp records of the whole machine, from now on.
+///
+/// Every process's records come: pass them through a [`Scope`](crate::Scope).
+/// The source ends when its [`Stopper`] is used: it then reads what the
+/// kernel still holds, up to a record that it has the kernel write for this.
+#[derive(Debug)]
+pub struct LogSource {
+    reader: Box<dyn Reader>,
+    marker: Marker,
+    stop: Arc<Stop>,
+    phase: Phase,
+    /// Whether a marker of the end did not come back.
+    cut: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Live,
+    /// Until the marker comes back.
+    Draining {
+        until: Instant,
+        sent: u32,
+    },
+    /// The marker is back; stragglers may come until then.
+    Waiting {
+        until: Instant,
+    },
+    Ended,
+}
+
+#[derive(Debug)]
+struct Stop {
+    asked: AtomicBool,
+    wake: OwnedFd,
+}
+
+/// Ends a [`LogSource`] from another thread, or from the same one.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<Stop>);
+
+impl Stopper {
+    /// Makes the source read what is there already, and end.
+    ///
+    /// # Errors
+    ///
+    /// When the reader cannot be woken.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.0.asked.store(true, Ordering::Release);
+        match rustix::io::write(&self.0.wake, &1_u64.to_ne_bytes()) {
+            Ok(_) => Ok(()),
+            // Full: it is awake.
+            Err(Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(Error::Wake(errno.into())),
+        }
+    }
+}
+
+impl LogSource {
+    /// Opens one of the streams and proves by a record of its own that
+    /// seccomp records arrive.
+    ///
+    /// # Errors
+    ///
+    /// Where the privilege is missing, the kernel does not log these actions,
+    /// or nothing arrives; with the remedy.
+    pub fn open(kind: LogKind, purpose: LogPurpose) -> Result<Self, Error> {
+        check_logged(purpose.actions())?;
+        let reader: Box<dyn Reader> = match kind {
+            LogKind::Audit => Box::new(netlink::Netlink::open()?),
+            LogKind::Kmsg => Box::new(kmsg::Kmsg::open()?),
+        };
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let wake = eventfd(0, flags).map_err(|errno| Error::Wake(errno.into()))?;
+        let mut source = Self {
+            reader,
+            marker: Marker::new()?,
+            stop: Arc::new(Stop {
+                asked: AtomicBool::new(false),
+                wake,
+            }),
+            phase: Phase::Live,
+            cut: false,
+        };
+        source.prove(kind)?;
+        Ok(source)
+    }
+
+    /// Opens the best stream that works, and says why better ones do not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoLog`] with the reasons of all.
+    pub fn open_best(purpose: LogPurpose) -> Result<(Self, Vec<Error>), Error> {
+        let audit = match Self::open(LogKind::Audit, purpose) {
+            Ok(source) => return Ok((source, Vec::new())),
+            Err(error) => error,
+        };
+        match Self::open(LogKind::Kmsg, purpose) {
+            Ok(source) => Ok((source, vec![audit])),
+            Err(kmsg) => Err(Error::NoLog {
+                audit: Box::new(audit),
+                kmsg: Box::new(kmsg),
+            }),
+        }
+    }
+
+    /// What ends this source.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.stop))
+    }
+
+    /// Waits for a marker; drops the records of others on the way, which were
+    /// made before anybody asked.
+    fn prove(&mut self, kind: LogKind) -> Result<(), Error> {
+        self.marker.emit()?;
+        let until = Instant::now() + MARKER_PATIENCE;
+        loop {
+            match self.reader.read()? {
+                Reading::Record(record) if self.marker.is(&record) => return Ok(()),
+                Reading::Record(_) | Reading::Other => {}
+                Reading::Empty => self.wait(Some(until), false)?,
+            }
+            if Instant::now() >= until {
+                return Err(match kind {
+                    LogKind::Audit => Error::SilentAudit,
+                    LogKind::Kmsg => Error::SilentKmsg,
+                });
+            }
+        }
+    }
+
+    /// Sleeps until there is something to read, a stop request or the time.
+    fn wait(&self, until: Option<Instant>, stoppable: bool) -> Result<(), Error> {
+        let timeout = until.map(|until| {
+            let left = until.saturating_duration_since(Instant::now());
+            // A second at most, so the conversion cannot fail.
+            Timespec::try_from(left).unwrap_or(Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            })
+        });
+        let stream = PollFd::from_borrowed_fd(self.reader.fd(), PollFlags::IN);
+        let stop = PollFd::from_borrowed_fd(self.stop.wake.as_fd(), PollFlags::IN);
+        let mut both = [stream, stop];
+        let fds = if stoppable {
+            &mut both[..]
+        } else {
+            &mut both[..1]
+        };
+        match poll(fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(Error::Wake(errno.into())),
+        }
+    }
+
+    /// Goes on to the next phase when it is time. `empty`: nothing is there
+    /// to read now.
+    fn advance(&mut self, empty: bool) -> Result<(), Error> {
+        match self.phase {
+            Phase::Live => {
+                if self.stop.asked.load(Ordering::Acquire) {
+                    self.send_marker(1)?;
+                } else if empty {
+                    self.wait(None, true)?;
+                }
+            }
+            Phase::Draining { until, sent } => {
+                if Instant::now() < until {
+                    if empty {
+                        self.wait(Some(until), false)?;
+                    }
+                } else if sent < MARKERS {
+                    self.send_marker(sent + 1)?;
+                } else {
+                    self.cut = true;
+                    self.phase = Phase::Ended;
+                }
+            }
+            Phase::Waiting { until } => {
+                if !self.reader.awaits() || Instant::now() >= until {
+                    self.phase = Phase::Ended;
+                } else if empty {
+                    self.wait(Some(until), false)?;
+                }
+            }
+            Phase::Ended => {}
+        }
+        Ok(())
+    }
+
+    fn send_marker(&mut self, sent: u32) -> Result<(), Error> {
+        self.marker.emit()?;
+        self.phase = Phase::Draining {
+            until: Instant::now() + MARKER_PATIENCE,
+            sent,
+        };
+        Ok(())
+    }
+}
+
+impl Source for LogSource {
+    fn name(&self) -> &'static str {
+        self.reader.name()
+    }
+
+    fn next(&mut self) -> Result<Option<Event>, Error> {
+        while !matches!(self.phase, Phase::Ended) {
+            let empty = match self.reader.read()? {
+                Reading::Record(record) if !self.marker.is(&record) => {
+                    // Under an endless stream the time must pass too.
+                    if !matches!(self.phase, Phase::Live) || self.stop.asked.load(Ordering::Acquire)
+                    {
+                        self.advance(false)?;
+                    }
+                    return Ok(Some(record.into()));
+                }
+                Reading::Record(_marker) => {
+                    if matches!(self.phase, Phase::Draining { .. }) {
+                        self.phase = Phase::Waiting {
+                            until: Instant::now() + STRAGGLERS,
+                        };
+                    }
+                    false
+                }
+                Reading::Other => false,
+                Reading::Empty => true,
+            };
+            self.advance(empty)?;
+        }
+        Ok(None)
+    }
+
+    fn completeness(&self) -> Completeness {
+        let mut verdict = Completeness::Complete;
+        self.reader.losses(&mut verdict);
+        if self.cut {
+            verdict.lose(
+                None,
+                "a record that marks the end did not come back, so others may be missing too",
+            );
+        }
+        verdict
+    }
+}
