@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{Action, ArgTest, InstallFlags, Position, Syscall};
+use crate::{Action, ArgTest, InstallFlags, Position, SeccompData, Syscall};
 
 /// Why the kernel would not load a program. `at` counts instructions from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -175,6 +175,37 @@ pub enum DumpError {
         pid: i32,
         /// Which check.
         source: LoadError,
+    },
+}
+
+/// Why a comparison has no answer. Neither "equal" nor "different" is known
+/// then, and nobody may take it for "equal".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// The program computes with the call's arguments in ways that no exact
+    /// comparison of bounded size can follow.
+    #[error(
+        "the comparison needs more than {limit} decisions; the filter computes with arguments in a way that is too complex to compare exactly"
+    )]
+    TooComplex {
+        /// Where it was given up.
+        limit: usize,
+    },
+    /// The program multiplies or divides an input by something that is no
+    /// power of two.
+    #[error(
+        "the filter multiplies or divides what it loads by something that is no power of two; this cannot be compared exactly"
+    )]
+    Arithmetic,
+    /// The symbolic comparison and an evaluation contradict each other: a
+    /// mistake in nucleus.
+    #[error(
+        "the symbolic comparison and the evaluation contradict each other on {data:?}; this is a mistake in nucleus, please report it"
+    )]
+    Contradiction {
+        /// The call.
+        data: Box<SeccompData>,
     },
 }
 

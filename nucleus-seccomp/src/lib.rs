@@ -16,6 +16,7 @@ mod listing;
 mod policy;
 mod profile;
 mod program;
+pub mod proof;
 mod simulate;
 mod sys;
 mod syscall;
@@ -27,7 +28,8 @@ pub use compile::CompileOptions;
 pub use completeness::Completeness;
 pub use data::SeccompData;
 pub use error::{
-    CompileError, DumpError, InstallError, ListingError, LoadError, ProfileError, ResolveError,
+    CompileError, DumpError, InstallError, ListingError, LoadError, ProfileError, ProofError,
+    ResolveError,
 };
 pub use insn::{Insn, offset, op};
 pub use install::InstallFlags;

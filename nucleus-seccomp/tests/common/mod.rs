@@ -1,5 +1,7 @@
 //! Random programs.
 
+#![allow(dead_code, reason = "not every test uses all of it")]
+
 use nucleus_seccomp::{Insn, offset, op};
 use proptest::prelude::*;
 
