@@ -9,6 +9,7 @@
 )]
 
 pub mod elf32;
+pub mod kernel;
 pub mod nucleus;
 pub mod require;
 pub mod scratch;

@@ -9,12 +9,15 @@
 //! ```
 //!
 //! With `NUCLEUS_TEST_REQUIRE=all` a skip is a failure, unless the kernel is
-//! older than what the test asks for: then no set-up could help. Skips go to
+//! older than what the test asks for, or the machine of another kind: then no
+//! set-up could help. Skips go to
 //! standard error and, as one line each, to the file that `NUCLEUS_TEST_SKIPS`
 //! names, because test runners keep quiet about the output of tests that pass.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+
+use nucleus_seccomp::KernelVersion;
 
 use crate::sys;
 
@@ -26,7 +29,9 @@ pub enum Need {
     /// A program in `PATH`.
     Tool(&'static str),
     /// A kernel of this version or later.
-    Kernel(u32, u32),
+    Kernel(u16, u16),
+    /// A test VM of this kind, such as `audit=1`.
+    Machine(&'static str),
     /// A cgroup v2 hierarchy that has the controller and that we may write to.
     Cgroup2(&'static str),
     /// The audit records of the machine.
@@ -62,7 +67,8 @@ pub mod need {
     words! {
         root() => Root;
         tool(name: &'static str) => Tool;
-        kernel(major: u32, minor: u32) => Kernel;
+        kernel(major: u16, minor: u16) => Kernel;
+        machine(kind: &'static str) => Machine;
         cgroup2(controller: &'static str) => Cgroup2;
         audit() => Audit;
         landlock(abi: i32) => Landlock;
@@ -74,8 +80,9 @@ pub mod need {
 }
 
 /// Returns from the test, aloud, unless the machine has all that is named:
-/// `root`, `tool("strace")`, `kernel(6, 7)`, `cgroup2("memory")`, `audit`,
-/// `landlock(4)`, `userns`, `ptrace`, `ia32`, `path("/dev/fuse")`.
+/// `root`, `tool("strace")`, `kernel(6, 7)`, `machine("audit=1")`,
+/// `cgroup2("memory")`, `audit`, `landlock(4)`, `userns`, `ptrace`, `ia32`,
+/// `path("/dev/fuse")`.
 #[macro_export]
 macro_rules! require {
     ($($need:ident $(($($argument:expr),+))?),+ $(,)?) => {
@@ -86,11 +93,12 @@ macro_rules! require {
     };
 }
 
-/// What is missing, and whether that is the kernel's age.
+/// What is missing.
 #[derive(Debug)]
 struct Missing {
     why: String,
-    too_old: bool,
+    /// No set-up of this machine could help.
+    elsewhere: bool,
 }
 
 /// Whether to skip the running test; says so then.
@@ -105,7 +113,7 @@ pub fn skip(needs: &[Need]) -> bool {
     };
     let strict = std::env::var_os("NUCLEUS_TEST_REQUIRE").is_some_and(|value| value == "all");
     assert!(
-        !strict || missing.too_old,
+        !strict || missing.elsewhere,
         "this test has to run here, and cannot: {}",
         missing.why
     );
@@ -139,14 +147,15 @@ impl Need {
     fn missing(self) -> Option<Missing> {
         let here = |why: String| Missing {
             why,
-            too_old: false,
+            elsewhere: false,
         };
         match self {
             Self::Root => (!rustix::process::geteuid().is_root()).then(|| here("not root".into())),
             Self::Tool(name) => find(name)
                 .is_none()
                 .then(|| here(format!("{name} is not installed"))),
-            Self::Kernel(major, minor) => older_than((major, minor)),
+            Self::Kernel(major, minor) => older_than(KernelVersion::new(major, minor)),
+            Self::Machine(kind) => machine(kind),
             Self::Cgroup2(controller) => cgroup2(controller).err().map(here),
             Self::Audit => sys::join_audit_group()
                 .err()
@@ -176,30 +185,31 @@ impl Need {
 }
 
 /// The kernel that brought a Landlock ABI (`Documentation/userspace-api/landlock.rst`).
-const fn landlock_since(abi: i32) -> (u32, u32) {
+const fn landlock_since(abi: i32) -> KernelVersion {
     match abi {
-        ..=1 => (5, 13),
-        2 => (5, 19),
-        3 => (6, 2),
-        4 => (6, 7),
-        5 => (6, 10),
-        6 => (6, 12),
-        _ => (6, 15),
+        ..=1 => KernelVersion::new(5, 13),
+        2 => KernelVersion::new(5, 19),
+        3 => KernelVersion::new(6, 2),
+        4 => KernelVersion::new(6, 7),
+        5 => KernelVersion::new(6, 10),
+        6 => KernelVersion::new(6, 12),
+        _ => KernelVersion::new(6, 15),
     }
 }
 
-fn older_than(wanted: (u32, u32)) -> Option<Missing> {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|number| number.parse::<u32>().unwrap_or(0));
-    let found = (numbers.next()?, numbers.next()?);
+fn older_than(wanted: KernelVersion) -> Option<Missing> {
+    let found = KernelVersion::running().expect("the kernel's version");
     (found < wanted).then(|| Missing {
-        why: format!("kernel {}.{} wanted, this is {release}", wanted.0, wanted.1),
-        too_old: true,
+        why: format!("kernel {wanted} wanted, this is {found}"),
+        elsewhere: true,
+    })
+}
+
+fn machine(kind: &str) -> Option<Missing> {
+    let is_it = std::env::var_os("NUCLEUS_TEST_GROUP").is_some_and(|found| found == kind);
+    (!is_it).then(|| Missing {
+        why: format!("for the test VM `{kind}`"),
+        elsewhere: true,
     })
 }
 
@@ -246,10 +256,10 @@ mod tests {
     fn what_is_missing_has_a_reason() {
         let missing = Need::Tool("no-such-program").missing().unwrap();
         assert_eq!(missing.why, "no-such-program is not installed");
-        assert!(!missing.too_old);
+        assert!(!missing.elsewhere);
         let missing = Need::Kernel(99, 0).missing().unwrap();
         assert!(missing.why.contains("kernel 99.0 wanted, this is "));
-        assert!(missing.too_old);
+        assert!(missing.elsewhere);
     }
 
     /// Whatever the machine is like, each question gets an answer with a reason.

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code, reason = "calls that std and rustix do not have")]
 
+pub(crate) mod probe;
+
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};

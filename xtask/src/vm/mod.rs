@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Run only tests whose name (package::binary::test) matches
     #[arg(long, value_name = "REGEX")]
     filter: Option<String>,
-    /// Boot only machines of this kind: plain, audit=1, audit=0, no-userns, ...
+    /// Machine to boot: plain, audit=1, ... or all [default: all, with --filter plain]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
     /// Give a shell in the guest instead of running tests
@@ -80,14 +80,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let kernels = chosen(args.kernel.as_deref())?;
-    let groups: Vec<&Group> = GROUPS
-        .iter()
-        .filter(|group| args.group.as_deref().is_none_or(|name| name == group.name))
-        .collect();
-    if groups.is_empty() {
-        let names: Vec<_> = GROUPS.iter().map(|group| group.name).collect();
-        bail!("no such group of machines; there are {}", names.join(", "));
-    }
+    let one = args.filter.is_some() || args.shell;
+    let name = args
+        .group
+        .as_deref()
+        .unwrap_or(if one { "plain" } else { "all" });
+    let groups = groups(name)?;
     let filter = Regex::new(args.filter.as_deref().unwrap_or_default())
         .context("the regular expression of --filter")?;
 
@@ -173,6 +171,16 @@ fn chosen(name: Option<&str>) -> Result<Vec<Kernel>> {
             .chain(KERNELS.last().copied())
             .collect(),
     })
+}
+
+fn groups(name: &str) -> Result<Vec<&'static Group>> {
+    let chosen = |group: &&Group| name == "all" || name == group.name;
+    let groups: Vec<_> = GROUPS.iter().filter(chosen).collect();
+    if groups.is_empty() {
+        let names: Vec<_> = GROUPS.iter().map(|group| group.name).collect();
+        bail!("no machine {name}; there are {} and all", names.join(", "));
+    }
+    Ok(groups)
 }
 
 /// Two machines at once on a small host only make each other time out.
@@ -286,17 +294,17 @@ impl Host<'_> {
             fs::remove_file(&image).with_context(|| format!("removing {}", image.display()))?;
         }
         let booted = booted.unwrap_or(start.elapsed());
-        self.stages
-            .push((format!("{what}: pack the image"), packed));
-        self.stages
-            .push((format!("{what}: boot"), booted.saturating_sub(packed)));
-        self.stages.push((
-            format!("{what}: tests"),
-            start.elapsed().saturating_sub(booted),
-        ));
+        let seconds = |took: Duration| took.as_secs_f32();
+        let parts = format!(
+            "{what}: image {:.1}, boot {:.1}, tests {:.1}",
+            seconds(packed),
+            seconds(booted.saturating_sub(packed)),
+            seconds(start.elapsed().saturating_sub(booted)),
+        );
+        self.stages.push((parts, start.elapsed()));
         let totals = report.totals;
         for skipped in &totals.skipped {
-            eprintln!("        SKIP {skipped}");
+            eprintln!("        SKIP {}", skipped.trim_start_matches("SKIPPED "));
         }
         eprintln!("{}", totals.summary(start.elapsed(), &format!("{what}: ")));
         Ok(totals)
