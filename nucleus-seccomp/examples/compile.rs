@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p nucleus-seccomp --example compile -- [PROFILE.json] [CAP_NAME...]`
 
+#![allow(clippy::print_stdout, reason = "an example talks to its reader")]
+
 use std::error::Error;
 
 use nucleus_seccomp::{CompileOptions, Profile, SeccompData, Syscall, Target};

@@ -115,11 +115,11 @@ mod tests {
         );
         refuses(
             &rule(r#""names": ["read"], "action": "SCMP_ACT_KILL", "errnoRet": 1"#),
-            "line 4, column 61: SCMP_ACT_KILL takes no errno; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do",
+            "line 5, column 1: in the rule that ends before this: SCMP_ACT_KILL takes no errno; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do",
         );
         refuses(
             &rule(r#""names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096"#),
-            "line 4, column 65: errno 4096 is above 4095",
+            "line 5, column 1: in the rule that ends before this: errno 4096 is above 4095",
         );
         refuses(
             &rule(r#""nmaes": ["read"]"#),
@@ -127,17 +127,17 @@ mod tests {
         );
         refuses(
             &rule(r#""names": [], "action": "SCMP_ACT_ALLOW""#),
-            "line 4, column 41: a rule without names",
+            "line 5, column 1: in the rule that ends before this: no names",
         );
         refuses(
             &rule(
                 r#""names": ["a"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "=="}]"#,
             ),
-            "line 4, column 88: unknown operator \"==\"; known are SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE, SCMP_CMP_EQ, SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_MASKED_EQ",
+            "line 4, column 90: unknown operator \"==\"; known are SCMP_CMP_NE, SCMP_CMP_LT, SCMP_CMP_LE, SCMP_CMP_EQ, SCMP_CMP_GE, SCMP_CMP_GT, SCMP_CMP_MASKED_EQ",
         );
         refuses(
             &rule(r#""names": ["a"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6}]"#),
-            "line 4, column 65: argument 6; a call has arguments 0 to 5",
+            "line 4, column 66: argument 6; a call has arguments 0 to 5",
         );
         refuses(
             r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"],
@@ -146,7 +146,7 @@ mod tests {
         );
         refuses(
             r#"{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X84"]}"#,
-            "line 1, column 69: unknown architecture \"SCMP_ARCH_X84\"; did you mean \"SCMP_ARCH_X86\"?",
+            "line 1, column 70: unknown architecture \"SCMP_ARCH_X84\"; did you mean \"SCMP_ARCH_X86\"?",
         );
     }
 }

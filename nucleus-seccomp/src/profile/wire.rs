@@ -142,21 +142,30 @@ impl TryFrom<Rule> for Checked {
     type Error = String;
 
     fn try_from(rule: Rule) -> Result<Self, String> {
-        let calls = match (rule.name, rule.names) {
+        // serde_json is past the rule when it hears of this.
+        rule.into_model()
+            .map(Self)
+            .map_err(|problem| format!("in the rule that ends before this: {problem}"))
+    }
+}
+
+impl Rule {
+    fn into_model(self) -> Result<super::Rule, String> {
+        let calls = match (self.name, self.names) {
             (Some(name), names) if names.as_ref().is_none_or(Vec::is_empty) => vec![name],
             (None, Some(names)) if !names.is_empty() => names,
-            (Some(_), _) => return Err("a rule with both name and names; it takes one".to_owned()),
-            (None, _) => return Err("a rule without names".to_owned()),
+            (Some(_), _) => return Err("both name and names; a rule has one of them".to_owned()),
+            (None, _) => return Err("no names".to_owned()),
         };
-        let tests: Vec<ArgTest> = rule.args.into_iter().flatten().map(ArgTest::from).collect();
-        Ok(Self(super::Rule {
+        let tests: Vec<ArgTest> = self.args.into_iter().flatten().map(ArgTest::from).collect();
+        Ok(super::Rule {
             calls,
-            action: rule.action.with(rule.errno_ret, rule.errno.as_deref())?,
+            action: self.action.with(self.errno_ret, self.errno.as_deref())?,
             when: When::from(tests),
-            comment: rule.comment,
-            includes: rule.includes.map(Condition::from).unwrap_or_default(),
-            excludes: rule.excludes.map(Condition::from).unwrap_or_default(),
-        }))
+            comment: self.comment,
+            includes: self.includes.map(Condition::from).unwrap_or_default(),
+            excludes: self.excludes.map(Condition::from).unwrap_or_default(),
+        })
     }
 }
 
