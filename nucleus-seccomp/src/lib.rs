@@ -42,3 +42,4 @@ pub use profile::{
 pub use program::{Endian, MAX_INSNS, Program};
 pub use simulate::Outcome;
 pub use syscall::Syscall;
+pub use table::{GROUPS, Group};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Arch, KernelVersion, table};
+use crate::{Arch, Group, KernelVersion, table};
 
 /// A system call of one architecture, known by name or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,12 @@ impl Syscall {
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         table::name(self.arch, self.number)
+    }
+
+    /// The group that the call belongs to, or `None` for an unknown number.
+    #[must_use]
+    pub fn group(self) -> Option<&'static Group> {
+        self.name().and_then(table::group)
     }
 
     /// The kernel release that first had this call, or `None` where that was

@@ -3,6 +3,7 @@
 
 mod action_name;
 mod argument;
+mod builtin;
 mod condition;
 mod errno;
 mod json;

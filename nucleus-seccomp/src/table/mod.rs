@@ -5,9 +5,12 @@
 
 mod fixes;
 mod foreign;
+mod group;
 mod mux;
 mod since;
 
+pub(crate) use group::of as group;
+pub use group::{GROUPS, Group};
 pub(crate) use mux::multiplexed;
 pub(crate) use since::since;
 
