@@ -1,0 +1,399 @@
+//! A program that was started.
+
+use std::io::{self, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
+
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown};
+use rustix::process::{WaitId, WaitIdOptions};
+
+use crate::error::LaunchError;
+use crate::launch::Autopsy;
+use crate::message::Message;
+use crate::sys;
+
+/// A program in its sandbox, as [`std::process::Child`].
+///
+/// Unlike std's, it takes the program along: when a `Child` is dropped, or
+/// the process that holds it ends in whatever way, everything that the
+/// program started is killed.
+#[derive(Debug)]
+pub struct Child {
+    /// The parent's end of the program's stdin, when it is piped.
+    pub stdin: Option<ChildStdin>,
+    /// The parent's end of the program's stdout, when it is piped.
+    pub stdout: Option<ChildStdout>,
+    /// The parent's end of the program's stderr, when it is piped.
+    pub stderr: Option<ChildStderr>,
+
+    /// The init process.
+    init: OwnedFd,
+    /// The program's process and its number here.
+    program: OwnedFd,
+    pid: u32,
+    /// The socket to init.
+    status: OwnedFd,
+    /// The socket to the program, until its exec has closed the other end.
+    gate: Option<OwnedFd>,
+    autopsy: Autopsy,
+    /// How the program ended, once init has said it.
+    ended: Option<Message>,
+    /// Init has been waited for.
+    reaped: bool,
+}
+
+/// What is known once init is running.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) init: OwnedFd,
+    pub(crate) status: OwnedFd,
+    pub(crate) gate: OwnedFd,
+    pub(crate) autopsy: Autopsy,
+    pub(crate) parent_ends: [Option<OwnedFd>; 3],
+}
+
+impl Child {
+    /// Waits until init has made the program's process, and until that is
+    /// held or executing.
+    pub(crate) fn meet(launched: Launched, hold: bool) -> Result<Self, LaunchError> {
+        let Launched {
+            init,
+            status,
+            gate,
+            autopsy,
+            parent_ends: [stdin, stdout, stderr],
+        } = launched;
+        let program = receive_program(&status);
+        let program = match program {
+            Ok(Some(program)) => program,
+            failed => {
+                drop((gate, status));
+                reap(&init);
+                return Err(match failed {
+                    Err(source) => LaunchError::Parent {
+                        what: "hear from the init process",
+                        source,
+                    },
+                    Ok(_) => autopsy.failure().unwrap_or(LaunchError::InitDied),
+                });
+            }
+        };
+        let mut child = Self {
+            stdin: stdin.map(Into::into),
+            stdout: stdout.map(Into::into),
+            stderr: stderr.map(Into::into),
+            init,
+            pid: 0,
+            program,
+            status,
+            gate: Some(gate),
+            autopsy,
+            ended: None,
+            reaped: false,
+        };
+        match child.next_of_gate()? {
+            Some(pid) => child.pid = pid,
+            None => return Err(child.never_started()),
+        }
+        if !hold {
+            child.await_exec()?;
+        }
+        Ok(child)
+    }
+
+    /// The program's process number in this process's PID namespace.
+    ///
+    /// Another process may get it once the program has ended:
+    /// [`Child::signal`] and [`Child::pidfd`] are safe from that.
+    #[must_use]
+    pub const fn program_pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The program's process as a descriptor: readable when it has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+
+    /// Lets a held program go on, and waits until it is executing.
+    ///
+    /// With a tracer that runs on the calling thread this would wait forever,
+    /// because the program stops for the tracer on its way to exec: call
+    /// [`Child::let_go`] there. A program that is not held is left alone.
+    ///
+    /// # Errors
+    ///
+    /// Why the program could not be executed.
+    pub fn release(&mut self) -> Result<(), LaunchError> {
+        self.let_go()?;
+        self.await_exec()
+    }
+
+    /// Lets a held program go on and returns at once. When it then cannot be
+    /// executed, [`Child::wait`] says why.
+    ///
+    /// # Errors
+    ///
+    /// When the program is no longer there to hear it.
+    pub fn let_go(&mut self) -> Result<(), LaunchError> {
+        let Some(gate) = &self.gate else {
+            return Ok(());
+        };
+        match rustix::net::send(gate, b"g", SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(()),
+            Err(Errno::PIPE | Errno::CONNRESET) => Err(self.never_started()),
+            Err(errno) => Err(LaunchError::Parent {
+                what: "release the program",
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// Sends a signal to the program alone. One that has ended gets none.
+    ///
+    /// # Errors
+    ///
+    /// EPERM when the program has become another user, EINVAL for a number
+    /// that is no signal.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        match sys::pidfd_send_signal(self.program.as_fd(), signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Kills the program and everything that it has started. [`Child::wait`]
+    /// returns when all of it is gone.
+    ///
+    /// # Errors
+    ///
+    /// None that is known.
+    pub fn kill(&mut self) -> io::Result<()> {
+        match rustix::net::shutdown(&self.status, Shutdown::Write) {
+            Ok(()) | Err(Errno::NOTCONN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits for the program: in a sandbox until it has ended, in the host's
+    /// view until its last descendant has too. Closes stdin first, as std does.
+    ///
+    /// # Errors
+    ///
+    /// When the program never came to its start, the reason.
+    pub fn wait(&mut self) -> Result<ExitStatus, LaunchError> {
+        drop(self.stdin.take());
+        while !self.reaped {
+            self.receive_end(RecvFlags::empty())?;
+        }
+        self.conclude()
+    }
+
+    /// As [`Child::wait`], but `None` when that would block.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Child::wait`].
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, LaunchError> {
+        while !self.reaped {
+            if !self.receive_end(RecvFlags::DONTWAIT)? {
+                return Ok(None);
+            }
+        }
+        self.conclude().map(Some)
+    }
+
+    /// Readable when [`Child::try_wait`] has something new to look at: for
+    /// programs that wait for several things at once.
+    #[must_use]
+    pub fn status_fd(&self) -> BorrowedFd<'_> {
+        self.status.as_fd()
+    }
+
+    /// Waits, and collects what the program writes to piped streams meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Child::wait`], and what reading a pipe fails with.
+    pub fn wait_with_output(mut self) -> Result<Output, LaunchError> {
+        drop(self.stdin.take());
+        let mut stderr = self.stderr.take();
+        let mut stdout = self.stdout.take();
+        let collected = std::thread::scope(|scope| {
+            let errors = scope.spawn(|| collect(stderr.as_mut()));
+            let output = collect(stdout.as_mut())?;
+            let errors = errors
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((output, errors))
+        });
+        let (stdout, stderr) = collected.map_err(|source| LaunchError::Parent {
+            what: "read the program's output",
+            source,
+        })?;
+        Ok(Output {
+            status: self.wait()?,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Waits until exec has closed the program's end of the gate.
+    fn await_exec(&mut self) -> Result<(), LaunchError> {
+        while self.next_of_gate()?.is_some() {}
+        self.gate = None;
+        if self.autopsy.has_failed() || self.autopsy.filter_kills_exec() {
+            // It is ending; the reason is complete once init has seen it end.
+            while !self.reaped && self.ended.is_none() {
+                self.receive_end(RecvFlags::empty())?;
+            }
+        }
+        match self.autopsy.diagnose(self.ended) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The process number that comes with the program's next byte, or `None`
+    /// once exec, or its end, has closed the gate.
+    fn next_of_gate(&mut self) -> Result<Option<u32>, LaunchError> {
+        let Some(gate) = &self.gate else {
+            return Ok(None);
+        };
+        receive_pid(gate).map_err(|source| LaunchError::Parent {
+            what: "hear from the program's process",
+            source,
+        })
+    }
+
+    /// The reason why a program ended before exec.
+    fn never_started(&mut self) -> LaunchError {
+        match self.wait() {
+            Err(error) => error,
+            Ok(_status) => LaunchError::InitDied,
+        }
+    }
+
+    /// Takes init's next message, and reaps init when there is none left.
+    /// False when `flags` say not to wait and there is nothing yet.
+    fn receive_end(&mut self, flags: RecvFlags) -> Result<bool, LaunchError> {
+        let mut bytes = [0; Message::SIZE];
+        match rustix::io::retry_on_intr(|| rustix::net::recv(&self.status, &mut bytes, flags)) {
+            Ok((Message::SIZE, _)) => {
+                self.ended = Message::from_bytes(bytes).or(self.ended);
+            }
+            // A reset is how the end looks when init died with mail unread.
+            Ok(_) | Err(Errno::CONNRESET) => {
+                reap(&self.init);
+                self.reaped = true;
+            }
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(errno) => {
+                return Err(LaunchError::Parent {
+                    what: "hear from the init process",
+                    source: errno.into(),
+                });
+            }
+        }
+        Ok(true)
+    }
+
+    fn conclude(&self) -> Result<ExitStatus, LaunchError> {
+        match self.autopsy.diagnose(self.ended) {
+            Some(error) => Err(error),
+            None => self
+                .ended
+                .and_then(Message::exit_status)
+                .ok_or(LaunchError::InitDied),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        // Both ends are closed to init, which then kills everything.
+        drop(self.gate.take());
+        if self.kill().is_ok() {
+            reap(&self.init);
+        }
+    }
+}
+
+fn collect<R: Read>(stream: Option<&mut R>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        stream.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Waits for the init process. A tracer on the same thread, or a library
+/// user's own wait(2) loop, may have been faster; the status does not matter.
+fn reap(init: &OwnedFd) {
+    let options = WaitIdOptions::EXITED;
+    let _status =
+        rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(init.as_fd()), options));
+}
+
+/// The pidfd that comes with [`Message::Spawned`]; `None` when init ended
+/// before it had made the program's process.
+fn receive_program(status: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let mut bytes = [0; Message::SIZE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(
+            status,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    });
+    match received {
+        Ok(message) if message.bytes == Message::SIZE => {}
+        Ok(_) | Err(Errno::CONNRESET) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    }
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+            return Ok(fds.next());
+        }
+    }
+    Ok(None)
+}
+
+/// The sender of the next byte, as `SO_PASSCRED` adds it (unix(7)); `None` at
+/// end of file.
+fn receive_pid(gate: &OwnedFd) -> io::Result<Option<u32>> {
+    let mut byte = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(
+            gate,
+            &mut [IoSliceMut::new(&mut byte)],
+            &mut control,
+            RecvFlags::empty(),
+        )
+    });
+    match received {
+        Ok(message) if message.bytes > 0 => {}
+        // A reset is how the end looks when a release was not read any more.
+        Ok(_) | Err(Errno::CONNRESET) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    }
+    let pid = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid),
+        _ => None,
+    });
+    match pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()) {
+        Some(pid) => Ok(Some(pid)),
+        None => Err(io::ErrorKind::InvalidData.into()),
+    }
+}

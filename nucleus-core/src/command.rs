@@ -1,0 +1,222 @@
+//! What to start, and how.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output};
+
+use nucleus_seccomp::Program;
+
+use crate::child::Child;
+use crate::error::LaunchError;
+use crate::launch;
+use crate::plan::Plan;
+use crate::stdio::Stdio;
+
+/// What the program can see.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum View {
+    /// All that this process sees: no namespace, no mount, no drop of
+    /// privilege. The filter is the only thing between the program and the
+    /// system.
+    #[default]
+    Host,
+}
+
+/// A program to start, as [`std::process::Command`].
+///
+/// See the [crate's documentation](crate) for an example.
+#[derive(Debug)]
+pub struct Command {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: Environment,
+    pub(crate) current_dir: Option<PathBuf>,
+    pub(crate) streams: [Stdio; 3],
+    pub(crate) view: View,
+    pub(crate) filter: Option<Program>,
+    pub(crate) hold: bool,
+}
+
+/// Changes to the environment that the program would get by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    clear: bool,
+    /// `None` removes a variable.
+    changes: BTreeMap<OsString, Option<OsString>>,
+}
+
+impl Environment {
+    /// The variables, sorted by name, given those to start from.
+    pub(crate) fn resolve(
+        &self,
+        base: impl Iterator<Item = (OsString, OsString)>,
+    ) -> BTreeMap<OsString, OsString> {
+        let mut variables = BTreeMap::new();
+        if !self.clear {
+            variables.extend(base);
+        }
+        for (name, value) in &self.changes {
+            match value {
+                Some(value) => variables.insert(name.clone(), value.clone()),
+                None => variables.remove(name),
+            };
+        }
+        variables
+    }
+}
+
+impl Command {
+    /// A program by path when there is a slash in it, otherwise by the PATH
+    /// that it will be started with. No arguments, streams inherited, the
+    /// host's view.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Environment::default(),
+            current_dir: None,
+            streams: Default::default(),
+            view: View::default(),
+            filter: None,
+            hold: false,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        for arg in args {
+            self.arg(arg);
+        }
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        let value = Some(value.as_ref().to_owned());
+        self.env.changes.insert(name.as_ref().to_owned(), value);
+        self
+    }
+
+    /// Sets variables of the environment.
+    pub fn envs(
+        &mut self,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> &mut Self {
+        for (name, value) in variables {
+            self.env(name, value);
+        }
+        self
+    }
+
+    /// Removes a variable from the environment.
+    pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.env.changes.insert(name.as_ref().to_owned(), None);
+        self
+    }
+
+    /// Starts from an empty environment, and forgets what was set so far.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.env.clear = true;
+        self.env.changes.clear();
+        self
+    }
+
+    /// The program's working directory. A relative path to the program is
+    /// taken from there.
+    pub fn current_dir(&mut self, folder: impl AsRef<Path>) -> &mut Self {
+        self.current_dir = Some(folder.as_ref().to_owned());
+        self
+    }
+
+    /// Where stdin comes from.
+    pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Self {
+        self.streams[0] = stdin.into();
+        self
+    }
+
+    /// Where stdout goes to.
+    pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Self {
+        self.streams[1] = stdout.into();
+        self
+    }
+
+    /// Where stderr goes to.
+    pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Self {
+        self.streams[2] = stderr.into();
+        self
+    }
+
+    /// What the program can see.
+    pub fn view(&mut self, view: View) -> &mut Self {
+        self.view = view;
+        self
+    }
+
+    /// The filter to install right before exec; sets no_new_privs too. It
+    /// must allow execve.
+    pub fn filter(&mut self, filter: Program) -> &mut Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Whether the program waits, right before the filter is installed, for
+    /// [`Child::release`]: time to attach a tracer.
+    pub fn hold(&mut self, hold: bool) -> &mut Self {
+        self.hold = hold;
+        self
+    }
+
+    /// What [`Command::spawn`] would do.
+    ///
+    /// # Errors
+    ///
+    /// What can be found wrong without starting anything.
+    pub fn plan(&self) -> Result<Plan, LaunchError> {
+        launch::plan(self).map(|(plan, _strings)| plan)
+    }
+
+    /// Starts the program, and returns once it is executing (or held).
+    ///
+    /// # Errors
+    ///
+    /// Why it did not start; nothing of it is left then.
+    pub fn spawn(&mut self) -> Result<Child, LaunchError> {
+        launch::spawn(self)
+    }
+
+    /// Starts the program and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Command::spawn`] and [`Child::wait`].
+    pub fn status(&mut self) -> Result<ExitStatus, LaunchError> {
+        self.spawn()?.wait()
+    }
+
+    /// Starts the program and collects what it writes. Streams that were not
+    /// set are piped, stdin is empty.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Command::spawn`] and [`Child::wait_with_output`].
+    pub fn output(&mut self) -> Result<Output, LaunchError> {
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            if matches!(stream, Stdio::Inherit) {
+                *stream = if index == 0 {
+                    Stdio::Null
+                } else {
+                    Stdio::Piped
+                };
+            }
+        }
+        self.spawn()?.wait_with_output()
+    }
+}

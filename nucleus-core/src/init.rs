@@ -1,0 +1,306 @@
+//! The init process: makes the program's process, reaps, forwards signals,
+//! tells the parent how the program ended, and lets nothing outlive the parent.
+//!
+//! Runs in a copy of the parent, like the interpreter: nothing allocates.
+
+use std::convert::Infallible;
+use std::io::{IoSlice, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
+};
+
+use crate::interpret::{self, Prepared};
+use crate::message::Message;
+use crate::plan::{Plan, Reaping};
+use crate::report::{Call, Context, Failure, Fault, Stage};
+use crate::sys;
+
+/// What init is given.
+#[derive(Debug)]
+pub(crate) struct Init<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) prepared: Prepared<'a>,
+    /// Init's end of the socket to the parent; at its end of file all dies.
+    pub(crate) status: BorrowedFd<'a>,
+    /// The parent process: when it ends, all dies. A pidfd, because the death
+    /// signal of prctl(2) comes when the *thread* that cloned ends.
+    pub(crate) parent: BorrowedFd<'a>,
+}
+
+/// Init's life.
+pub(crate) fn main(init: &Init<'_>) -> Infallible {
+    if let Err(failure) = start(init) {
+        init.prepared.report.fail(failure);
+    }
+    sys::exit(interpret::FAILED)
+}
+
+fn start(init: &Init<'_>) -> Result<(), Failure> {
+    let plan = init.plan;
+    interpret::run(Stage::Init, &plan.init, &init.prepared)?;
+    serve(init).map_err(|fault| Failure {
+        stage: Stage::Init,
+        step: plan.init.len(),
+        fault,
+    })
+}
+
+fn serve(init: &Init<'_>) -> Result<(), Fault> {
+    // SIGCONT wakes an init that was stopped with its process group, so that
+    // it can see that the parent is gone; otherwise it does nothing.
+    rustix::process::set_parent_process_death_signal(Some(Signal::CONT)).call(Call::Prctl)?;
+    let signals = sys::signalfd_all().call(Call::SignalFd)?;
+    let children = match init.plan.reaping {
+        Reaping::Namespace => None,
+        Reaping::Subreaper => Some(
+            rustix::fs::openat(
+                CWD,
+                c"/proc/thread-self/children",
+                OFlags::RDONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .call(Call::Open)?,
+        ),
+    };
+    let program = sys::clone_process(0, None, || {
+        interpret::run_program(&init.plan.program, &init.prepared)
+    })
+    .call(Call::Clone)?;
+
+    let mut life = Life {
+        init,
+        pid: program.pid,
+        program: program.pidfd,
+        signals,
+        children,
+        reported: false,
+        dying: false,
+    };
+    // From here on there is something to kill, so an error only starts that.
+    life.dying = life.settle().is_err();
+    life.run();
+    Ok(())
+}
+
+struct Life<'a> {
+    init: &'a Init<'a>,
+    pid: Pid,
+    program: OwnedFd,
+    signals: OwnedFd,
+    /// The list of init's children, where it must kill them itself.
+    children: Option<OwnedFd>,
+    /// The parent knows how the program ended.
+    reported: bool,
+    dying: bool,
+}
+
+impl Life<'_> {
+    /// Hands the program's pidfd to the parent and gives up what init needs
+    /// no longer: descriptors, and being open to a tracer.
+    fn settle(&self) -> Result<(), Errno> {
+        let message = Message::Spawned.to_bytes();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [self.program.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        rustix::net::sendmsg(
+            self.init.status,
+            &[IoSlice::new(&message)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+        sys::close_all_but([
+            self.init.status.as_raw_fd(),
+            self.init.parent.as_raw_fd(),
+            self.program.as_raw_fd(),
+            self.signals.as_raw_fd(),
+            self.children.as_ref().unwrap_or(&self.signals).as_raw_fd(),
+        ])?;
+        // The memory is a copy of the parent's: nobody's to read.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    }
+
+    fn run(&mut self) {
+        loop {
+            let none_left = self.reap();
+            match self.init.plan.reaping {
+                _ if none_left => return,
+                Reaping::Namespace if self.reported => return,
+                _ => {}
+            }
+            if self.dying {
+                self.kill_all();
+            }
+            self.wait();
+        }
+    }
+
+    /// Reaps what has ended; true when no child is left.
+    ///
+    /// The parent is told before the program is reaped, so that its number
+    /// still belongs to it then.
+    fn reap(&mut self) -> bool {
+        if !self.reported {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            let ended = rustix::process::waitid(WaitId::PidFd(self.program.as_fd()), options);
+            if let Ok(Some(status)) = ended {
+                self.tell(&status);
+                self.reported = true;
+            }
+        }
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return false,
+                Err(_no_child) => return true,
+            }
+        }
+    }
+
+    /// A parent that is gone need not hear it.
+    fn tell(&mut self, status: &WaitIdStatus) {
+        let message = match status.terminating_signal() {
+            Some(signal) => Message::Killed {
+                signal,
+                dumped: status.dumped(),
+                started: has_executed(self.pid),
+            },
+            None => Message::Exited {
+                code: status.exit_status().unwrap_or(interpret::FAILED),
+            },
+        };
+        let sent = rustix::net::send(
+            self.init.status,
+            &message.to_bytes(),
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        );
+        self.dying |= sent.is_err();
+    }
+
+    /// Blocks until something happens, and takes note of it.
+    fn wait(&mut self) {
+        let mut fds = [
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.init.status, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.init.parent, PollFlags::IN),
+        ];
+        // Once all is dying, the two ends of file would keep poll awake.
+        let watched = if self.dying { 1 } else { fds.len() };
+        let Some(watched) = fds.get_mut(..watched) else {
+            return;
+        };
+        if rustix::event::poll(watched, None).is_err() {
+            return;
+        }
+        let [_signals, ends @ ..] = watched else {
+            return;
+        };
+        self.dying |= ends.iter().any(|end| !end.revents().is_empty());
+        while let Some(arrived) = sys::next_signal(self.signals.as_fd()) {
+            self.forward(arrived);
+        }
+    }
+
+    /// A namespace's init is what the outside can see and signal. What the
+    /// terminal sends reaches the program without help; a subreaper's program
+    /// can be signalled as any other process.
+    fn forward(&self, arrived: sys::Arrived) {
+        let own = [libc::SIGCHLD, libc::SIGCONT].contains(&arrived.signal);
+        if self.init.plan.reaping == Reaping::Namespace && arrived.from_process && !own {
+            // A program that has just ended needs no signal.
+            let _sent = sys::pidfd_send_signal(self.program.as_fd(), arrived.signal);
+        }
+    }
+
+    /// Kills every child. Their orphans become init's children when they die,
+    /// and the signal of that death makes init come back here: no process can
+    /// slip through by forking.
+    fn kill_all(&self) {
+        let Some(children) = &self.children else {
+            // The rest of the namespace dies with init.
+            let _sent = rustix::process::pidfd_send_signal(&self.program, Signal::KILL);
+            return;
+        };
+        let mut list = [0; 4096];
+        let Ok(length) = rustix::io::pread(children, &mut list, 0) else {
+            return;
+        };
+        // Each number is followed by a space; one that the buffer cuts is not.
+        let list = list.get(..length).unwrap_or_default();
+        let mut number = 0_i32;
+        for &byte in list {
+            match byte {
+                b'0'..=b'9' => {
+                    number = number.wrapping_mul(10).wrapping_add(i32::from(byte - b'0'));
+                }
+                _ => {
+                    if let Some(pid) = Pid::from_raw(number) {
+                        // One that runs as another user cannot be killed, and
+                        // one that has just ended need not be.
+                        let _sent = rustix::process::kill_process(pid, Signal::KILL);
+                    }
+                    number = 0;
+                }
+            }
+        }
+    }
+}
+
+/// `PF_FORKNOEXEC`, `include/linux/sched.h`: set by fork, cleared by exec.
+const PF_FORKNOEXEC: u64 = 0x40;
+
+/// Whether a process, ended but not reaped, had got as far as exec. Where
+/// /proc does not say, it had: the parent then takes the status as it is.
+fn has_executed(pid: Pid) -> bool {
+    let mut path = [0; 32];
+    let mut rest = path.as_mut_slice();
+    // The last byte stays zero: 32 bytes hold the longest path with room.
+    if write!(rest, "/proc/{}/stat", pid.as_raw_nonzero()).is_err() {
+        return true;
+    }
+    let Ok(path) = std::ffi::CStr::from_bytes_until_nul(&path) else {
+        return true;
+    };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(CWD, path, flags, Mode::empty()) else {
+        return true;
+    };
+    let mut stat = [0; 1024];
+    let Ok(length) = rustix::io::read(&file, &mut stat) else {
+        return true;
+    };
+    flags_of(stat.get(..length).unwrap_or_default()).is_none_or(|flags| flags & PF_FORKNOEXEC == 0)
+}
+
+/// The seventh field after the name in `/proc/PID/stat` (proc_pid_stat(5)).
+/// The name stands in parentheses and may hold any byte, so the last
+/// parenthesis counts.
+fn flags_of(stat: &[u8]) -> Option<u64> {
+    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let fields = stat.get(name_end + 1..)?;
+    let field = fields
+        .split(|&byte| byte == b' ')
+        .filter(|field| !field.is_empty())
+        .nth(6)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_found_behind_any_name() {
+        let check = |stat: &str, expected| assert_eq!(flags_of(stat.as_bytes()), expected);
+        check("12 (ls) Z 1 12 12 0 -1 4194316 0 0", Some(4_194_316));
+        check("12 (a) b) (c) R 1 12 12 0 -1 64 0 0", Some(64));
+        check("12 (ls) Z 1", None);
+        check("", None);
+    }
+}

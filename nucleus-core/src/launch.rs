@@ -1,0 +1,382 @@
+//! Turns a command into a plan, and a plan into processes.
+
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nucleus_seccomp::{Action, Arch, SeccompData};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::PidfdFlags;
+
+use crate::child::{Child, Launched};
+use crate::command::{Command, View};
+use crate::error::LaunchError;
+use crate::init::{self, Init};
+use crate::interpret::Prepared;
+use crate::message::Message;
+use crate::plan::{Plan, Reaping, Step, Stream};
+use crate::report::{Report, Stage};
+use crate::stdio::{Stdio, above_streams};
+use crate::sys::{self, CStringArray};
+
+/// Where programs are looked for without PATH (`_CS_PATH` of confstr(3)).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// What execve is given, and what it was made from.
+#[derive(Debug)]
+pub(crate) struct Strings {
+    argv: CStringArray,
+    envp: CStringArray,
+    /// The folders of PATH that a program without a slash is looked for in.
+    searched: Vec<PathBuf>,
+}
+
+/// The whole start as data, and the strings for execve. Pure but for the
+/// environment of this process.
+pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
+    let variables = command.env.resolve(env::vars_os());
+    let path = variables
+        .get(OsStr::new("PATH"))
+        .map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+    let (candidates, searched) = candidates(&command.program, path)?;
+
+    let mut argv = vec![c_string("program", &command.program)?];
+    for arg in &command.args {
+        argv.push(c_string("argument", arg)?);
+    }
+    let mut envp = Vec::with_capacity(variables.len());
+    for (name, value) in &variables {
+        let mut variable = name.clone();
+        variable.push("=");
+        variable.push(value);
+        envp.push(c_string("environment variable", &variable)?);
+    }
+
+    let View::Host = command.view;
+    let mut program = vec![Step::DieWithInit];
+    for (stream, stdio) in [Stream::Stdin, Stream::Stdout, Stream::Stderr]
+        .into_iter()
+        .zip(&command.streams)
+    {
+        if !matches!(stdio, Stdio::Inherit) {
+            program.push(Step::Connect(stream));
+        }
+    }
+    program.push(Step::CloseFds);
+    if let Some(folder) = &command.current_dir {
+        program.push(Step::Chdir(c_string("path", folder.as_os_str())?));
+    }
+    program.push(Step::Find(candidates));
+    program.push(Step::Signals);
+    if command.filter.is_some() {
+        program.push(Step::NoNewPrivs);
+    }
+    program.push(if command.hold {
+        Step::Hold
+    } else {
+        Step::Announce
+    });
+    if let Some(filter) = &command.filter {
+        program.push(Step::Filter(filter.clone()));
+    }
+    program.push(Step::Exec);
+
+    let plan = Plan {
+        init: vec![Step::Subreaper],
+        program,
+        reaping: Reaping::Subreaper,
+    };
+    let strings = Strings {
+        argv: CStringArray::new(argv),
+        envp: CStringArray::new(envp),
+        searched,
+    };
+    Ok((plan, strings))
+}
+
+/// Where the program may be, and the folders that were taken from PATH. As
+/// execvp(3): an empty entry is the working directory.
+fn candidates(program: &OsStr, path: &OsStr) -> Result<(Vec<CString>, Vec<PathBuf>), LaunchError> {
+    if program.as_bytes().contains(&b'/') {
+        return Ok((vec![c_string("path", program)?], Vec::new()));
+    }
+    let mut candidates = Vec::new();
+    let mut searched = Vec::new();
+    for folder in env::split_paths(path) {
+        let folder = if folder.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            folder
+        };
+        if !program.is_empty() {
+            candidates.push(c_string("path", folder.join(program).as_os_str())?);
+        }
+        searched.push(folder);
+    }
+    Ok((candidates, searched))
+}
+
+fn c_string(what: &'static str, value: &OsStr) -> Result<CString, LaunchError> {
+    CString::new(value.as_bytes()).map_err(|nul| LaunchError::Nul {
+        what,
+        value: OsString::from_vec(nul.into_vec()),
+    })
+}
+
+/// Starts the command.
+pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
+    let (plan, strings) = plan(command)?;
+
+    let mut program_ends = [None, None, None];
+    let mut parent_ends = [None, None, None];
+    for (index, stream) in [Stream::Stdin, Stream::Stdout, Stream::Stderr]
+        .into_iter()
+        .enumerate()
+    {
+        let ends = command.streams[index]
+            .open(stream)
+            .map_err(parent("prepare a standard stream"))?;
+        program_ends[index] = ends.program;
+        parent_ends[index] = ends.parent;
+    }
+    let (status, init_status) = socket_pair(SocketType::SEQPACKET)?;
+    let (gate, program_gate) = socket_pair(SocketType::STREAM)?;
+    rustix::net::sockopt::set_socket_passcred(&gate, true)
+        .map_err(parent("ask for process numbers on a socket"))?;
+    let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+        .and_then(above_streams)
+        .map_err(parent("open a descriptor for this process"))?;
+    let report = Report::new().map_err(parent("map memory for the child's report"))?;
+
+    let init = {
+        let init = Init {
+            plan: &plan,
+            prepared: Prepared {
+                streams: program_ends
+                    .each_ref()
+                    .map(|end| end.as_ref().map(AsFd::as_fd)),
+                gate: program_gate.as_fd(),
+                argv: &strings.argv,
+                envp: &strings.envp,
+                report: &report,
+            },
+            status: init_status.as_fd(),
+            parent: this.as_fd(),
+        };
+        sys::clone_process(0, None, || init::main(&init)).map_err(parent("clone"))?
+    };
+    // The child's ends must be closed here before their end of file can show.
+    drop((program_ends, program_gate, init_status));
+
+    Child::meet(
+        Launched {
+            init: init.pidfd,
+            status,
+            gate,
+            parent_ends,
+            autopsy: Autopsy {
+                exec: command
+                    .filter
+                    .as_ref()
+                    .and_then(|filter| Some(filter.run(&execve_data()?).action)),
+                program: command.program.clone(),
+                searched: strings.searched,
+                plan,
+                report,
+            },
+        },
+        command.hold,
+    )
+}
+
+/// Both ends close-on-exec and clear of the standard streams.
+fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), LaunchError> {
+    rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+        .and_then(|(ours, theirs)| Ok((above_streams(ours)?, above_streams(theirs)?)))
+        .map_err(parent("make a socket pair"))
+}
+
+fn parent<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> LaunchError {
+    move |source| LaunchError::Parent {
+        what,
+        source: source.into(),
+    }
+}
+
+/// The call that starts the program, as the filter sees it but for the
+/// addresses. `None` where nucleus has no table for this machine.
+fn execve_data() -> Option<SeccompData> {
+    Some(SeccompData {
+        nr: u32::try_from(libc::SYS_execve).ok()?,
+        arch: Arch::native()?.audit(),
+        ..SeccompData::default()
+    })
+}
+
+/// What is needed to say why a program did not start.
+#[derive(Debug)]
+pub(crate) struct Autopsy {
+    report: Report,
+    plan: Plan,
+    program: OsString,
+    searched: Vec<PathBuf>,
+    /// What the filter answers execve with.
+    exec: Option<Action>,
+}
+
+impl Autopsy {
+    /// A step failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.report.failure().is_some()
+    }
+
+    /// The filter ends the program at execve without a report.
+    pub(crate) const fn filter_kills_exec(&self) -> bool {
+        matches!(
+            self.exec,
+            Some(Action::KillProcess | Action::KillThread | Action::Trap(_))
+        )
+    }
+
+    /// Why the program did not start, if it did not.
+    pub(crate) fn diagnose(&self, ended: Option<Message>) -> Option<LaunchError> {
+        if let Some(error) = self.failure() {
+            return Some(error);
+        }
+        match ended? {
+            Message::Killed {
+                signal,
+                started: false,
+                ..
+            } => Some(match self.exec {
+                Some(action) if signal == libc::SIGSYS && self.filter_kills_exec() => {
+                    LaunchError::FilterForbidsExec {
+                        path: self.found(),
+                        action,
+                    }
+                }
+                _ => LaunchError::KilledEarly { signal },
+            }),
+            _ => None,
+        }
+    }
+
+    /// The step that failed, as an error.
+    pub(crate) fn failure(&self) -> Option<LaunchError> {
+        let failure = self.report.failure()?;
+        let errno = failure.fault.errno;
+        let steps = match failure.stage {
+            Stage::Init => &self.plan.init,
+            Stage::Program => &self.plan.program,
+        };
+        let step = steps.get(failure.step);
+        Some(match step {
+            Some(Step::Find(_)) if errno == Errno::NOENT => LaunchError::NotFound {
+                program: self.program.clone(),
+                searched: self.searched.clone(),
+            },
+            Some(Step::Find(_)) => LaunchError::NotExecutable {
+                path: self.found(),
+                source: errno.into(),
+            },
+            Some(Step::Exec) => self.refused(errno),
+            _ => LaunchError::Step {
+                step: step.map_or_else(
+                    || "start the program's process".to_owned(),
+                    ToString::to_string,
+                ),
+                call: failure.fault.call.name(),
+                source: errno.into(),
+            },
+        })
+    }
+
+    /// execve came back. An errno of the filter looks like one of the file,
+    /// so the filter is asked.
+    fn refused(&self, errno: Errno) -> LaunchError {
+        let path = self.found();
+        let raw = u16::try_from(errno.raw_os_error()).unwrap_or(0);
+        match self.exec {
+            Some(action @ (Action::Errno(data) | Action::Trace(data))) if data == raw => {
+                LaunchError::FilterForbidsExec { path, action }
+            }
+            Some(action @ (Action::Trace(_) | Action::Notify)) if errno == Errno::NOSYS => {
+                LaunchError::FilterForbidsExec { path, action }
+            }
+            _ if errno == Errno::NOENT => LaunchError::InterpreterMissing { path },
+            _ => LaunchError::NotExecutable {
+                path,
+                source: errno.into(),
+            },
+        }
+    }
+
+    /// The file that was, or would have been, executed.
+    fn found(&self) -> PathBuf {
+        let candidates = self.plan.program.iter().find_map(|step| match step {
+            Step::Find(candidates) => Some(candidates),
+            _ => None,
+        });
+        candidates
+            .and_then(|candidates| candidates.get(self.report.candidate()))
+            .map_or_else(
+                || PathBuf::from(&self.program),
+                |path| Path::new(OsStr::from_bytes(path.as_bytes())).to_owned(),
+            )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(program: &str, path: &str, expected: &[&str]) {
+        let (found, _searched) = candidates(OsStr::new(program), OsStr::new(path)).unwrap();
+        let found: Vec<_> = found.iter().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn programs_are_looked_for_as_execvp_does() {
+        check("ls", "/bin:/usr/bin", &["/bin/ls", "/usr/bin/ls"]);
+        check("ls", "/bin:", &["/bin/ls", "./ls"]);
+        check("./ls", "/bin", &["./ls"]);
+        check("", "/bin", &[]);
+    }
+
+    #[test]
+    fn the_filter_comes_last() {
+        let mut command = Command::new("true");
+        command
+            .filter(nucleus_seccomp::Program::trace_all())
+            .hold(true);
+        let (plan, _strings) = plan(&command).unwrap();
+        assert!(matches!(
+            plan.program.as_slice(),
+            [
+                ..,
+                Step::NoNewPrivs,
+                Step::Hold,
+                Step::Filter(_),
+                Step::Exec
+            ]
+        ));
+    }
+
+    #[test]
+    fn a_nul_byte_is_an_error_of_its_own() {
+        let mut command = Command::new("true");
+        command.arg("a\0b");
+        assert!(matches!(
+            plan(&command),
+            Err(LaunchError::Nul {
+                what: "argument",
+                ..
+            })
+        ));
+    }
+}

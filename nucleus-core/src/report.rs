@@ -1,0 +1,158 @@
+//! What a failed step tells the parent, through memory that both share: the
+//! filter may leave a program nothing to write with.
+
+use std::sync::atomic::Ordering;
+
+use rustix::io::Errno;
+
+use crate::sys::SharedWords;
+
+/// Defines the system calls that steps make, with their names.
+macro_rules! calls {
+    ($($variant:ident $name:literal,)*) => {
+        /// The system call of a step that failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        pub(crate) enum Call { $($variant,)* }
+
+        impl Call {
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+calls! {
+    Chdir "chdir",
+    Clone "clone3",
+    CloseRange "close_range",
+    Dup "dup3",
+    Execve "execve",
+    Open "openat",
+    Prctl "prctl",
+    Read "read",
+    Seccomp "seccomp",
+    Send "sendto",
+    SendMsg "sendmsg",
+    SignalFd "signalfd4",
+    SigProcMask "rt_sigprocmask",
+    Stat "stat",
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) call: Call,
+    pub(crate) errno: Errno,
+}
+
+/// Adds to an errno which call it came from.
+pub(crate) trait Context<T> {
+    fn call(self, call: Call) -> Result<T, Fault>;
+}
+
+impl<T> Context<T> for Result<T, Errno> {
+    fn call(self, call: Call) -> Result<T, Fault> {
+        self.map_err(|errno| Fault { call, errno })
+    }
+}
+
+/// Who was running its steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Stage {
+    Init = 1,
+    Program = 2,
+}
+
+/// A step that failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    /// Which of the stage's steps; one past the last for what init does after
+    /// its steps.
+    pub(crate) step: usize,
+    pub(crate) fault: Fault,
+}
+
+/// The shared memory: written once, by whoever fails first.
+#[derive(Debug)]
+pub(crate) struct Report(SharedWords<5>);
+
+impl Report {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        SharedWords::new().map(Self)
+    }
+
+    /// Records which of the places where the program might be it was found in.
+    pub(crate) fn found(&self, candidate: usize) {
+        let [.., found] = self.0.words();
+        let candidate = u32::try_from(candidate).unwrap_or(u32::MAX);
+        found.store(candidate, Ordering::Relaxed);
+    }
+
+    /// Where the program was found, or what was looked at last.
+    pub(crate) fn candidate(&self) -> usize {
+        let [.., found] = self.0.words();
+        usize::try_from(found.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    /// Records a failure. The stage is stored last, so that a reader who sees
+    /// it sees the rest.
+    pub(crate) fn fail(&self, failure: Failure) {
+        let [stage, step, call, errno, _found] = self.0.words();
+        let index = u32::try_from(failure.step).unwrap_or(u32::MAX);
+        step.store(index, Ordering::Relaxed);
+        call.store(failure.fault.call as u32, Ordering::Relaxed);
+        let raw = failure.fault.errno.raw_os_error().unsigned_abs();
+        errno.store(raw, Ordering::Relaxed);
+        stage.store(failure.stage as u32, Ordering::Release);
+    }
+
+    /// The failure, if there was one.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let [stage, step, call, errno, _found] = self.0.words();
+        let stage = match stage.load(Ordering::Acquire) {
+            0 => return None,
+            stage if stage == Stage::Init as u32 => Stage::Init,
+            _ => Stage::Program,
+        };
+        let call = usize::try_from(call.load(Ordering::Relaxed)).ok()?;
+        let errno = i32::try_from(errno.load(Ordering::Relaxed)).ok()?;
+        Some(Failure {
+            stage,
+            step: usize::try_from(step.load(Ordering::Relaxed)).ok()?,
+            fault: Fault {
+                call: *Call::ALL.get(call)?,
+                errno: Errno::from_raw_os_error(errno),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_as_it_was_recorded() {
+        let report = Report::new().unwrap();
+        assert!(report.failure().is_none());
+        report.fail(Failure {
+            stage: Stage::Program,
+            step: 7,
+            fault: Fault {
+                call: Call::Open,
+                errno: Errno::NOSPC,
+            },
+        });
+        let failure = report.failure().unwrap();
+        assert_eq!(failure.stage, Stage::Program);
+        assert_eq!(failure.step, 7);
+        assert_eq!(failure.fault.call, Call::Open);
+        assert_eq!(failure.fault.errno, Errno::NOSPC);
+    }
+}
