@@ -1,9 +1,13 @@
 //! `nucleus seccomp`: profiles and filters as things to make and look at.
 
+mod call;
 mod disasm;
 pub(crate) mod generate;
 mod input;
 mod list;
+mod simulate;
+mod target;
+mod verify;
 
 use clap::Subcommand;
 
@@ -18,6 +22,14 @@ pub(crate) enum Command {
     Generate(generate::Args),
     /// List system calls with their numbers
     List(list::Args),
+    /// Run a filter on calls, as the kernel does
+    Simulate(simulate::Args),
+    /// Prove that a filter does what a profile says
+    Verify(verify::VerifyArgs),
+    /// Prove that two profiles or filters are the same
+    Equal(verify::PairArgs),
+    /// Prove that one profile or filter lets nothing through that another denies
+    Subset(verify::PairArgs),
 }
 
 /// Runs one of them.
@@ -26,5 +38,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Disasm(args) => disasm::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Equal(args) => verify::equal(&args),
+        Command::Subset(args) => verify::subset(&args),
     }
 }

@@ -1,0 +1,172 @@
+//! `nucleus seccomp verify`, `equal`, `subset`: proofs, or counter-examples.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use nucleus_seccomp::CompileOptions;
+use nucleus_seccomp::proof::{self, Answer, CounterExample};
+use serde_json::json;
+
+use super::call;
+use super::input::{self, Filter};
+use super::target::TargetArgs;
+use crate::exit::Exit;
+
+/// Proves that a filter does exactly what a profile says.
+///
+/// Without --against, the filter is the one that nucleus compiles. Every
+/// architecture, number and argument is covered: the comparison is symbolic,
+/// and each region of the input is also evaluated by the profile's rules on
+/// one side and by simulating the filter on the other.
+///
+/// Exits with 0 if they are equivalent, with 1 if not, with 125 if that
+/// cannot be found out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nucleus seccomp verify profile.json
+  nucleus seccomp verify profile.json --cap CAP_SYS_ADMIN --against filter.bpf")]
+pub(crate) struct VerifyArgs {
+    /// An OCI profile; - is standard input
+    profile: PathBuf,
+    /// The filter to compare with: raw, or a listing
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Compares two profiles or filters, in any combination.
+///
+/// Profiles are OCI JSON; filters are raw, in either byte order, or listings.
+/// Exits with 0 if it holds, with 1 and a counter-example if not, with 125 if
+/// that cannot be found out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nucleus seccomp equal old.json new.json
+  nucleus seccomp subset tight.json /run/filter.bpf --cap ALL")]
+pub(crate) struct PairArgs {
+    /// A profile or a filter; - is standard input
+    a: PathBuf,
+    /// Another
+    b: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
+    let target = args.target.resolve()?;
+    let policy = input::policy(&args.profile, &target)?;
+    let (program, name) = match &args.against {
+        Some(path) => (input::filter(path)?, name(path)),
+        None => {
+            let program = policy
+                .compile(&CompileOptions::default())
+                .with_context(|| format!("compiling {}", args.profile.display()))?;
+            (program, "compiled filter".to_owned())
+        }
+    };
+    let answer = proof::equal(&policy, &program).context("comparing profile and filter")?;
+    let report = Report {
+        holds: "equivalent",
+        fails: "not equivalent",
+        names: [self::name(&args.profile), name],
+    };
+    report.print(&answer, args.json)
+}
+
+pub(crate) fn equal(args: &PairArgs) -> anyhow::Result<Exit> {
+    let [a, b] = args.read()?;
+    let answer = proof::equal(a.subject(), b.subject()).context("comparing both")?;
+    args.report("equal", "different").print(&answer, args.json)
+}
+
+pub(crate) fn subset(args: &PairArgs) -> anyhow::Result<Exit> {
+    let [a, b] = args.read()?;
+    let answer = proof::subset(a.subject(), b.subject()).context("comparing both")?;
+    args.report("subset", "not a subset")
+        .print(&answer, args.json)
+}
+
+impl PairArgs {
+    fn read(&self) -> anyhow::Result<[Filter; 2]> {
+        let target = self.target.resolve()?;
+        Ok([
+            Filter::read(&self.a, &target)?,
+            Filter::read(&self.b, &target)?,
+        ])
+    }
+
+    fn report(&self, holds: &'static str, fails: &'static str) -> Report {
+        Report {
+            holds,
+            fails,
+            names: [name(&self.a), name(&self.b)],
+        }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// How an answer is worded.
+struct Report {
+    holds: &'static str,
+    fails: &'static str,
+    names: [String; 2],
+}
+
+impl Report {
+    fn print(&self, answer: &Answer, json: bool) -> anyhow::Result<Exit> {
+        let (text, exit) = match answer {
+            Answer::Holds { classes, evaluated } => {
+                let text = if json {
+                    let answer = self.holds;
+                    json!({ "answer": answer, "classes": classes, "evaluated": evaluated })
+                        .to_string()
+                } else {
+                    format!(
+                        "{}: {classes} classes of calls, {evaluated} calls evaluated one by one",
+                        self.holds
+                    )
+                };
+                (text, Exit::SUCCESS)
+            }
+            Answer::Fails(example) => (self.example(example, json), Exit::DIFFERENT),
+        };
+        writeln!(std::io::stdout(), "{text}").context("writing to standard output")?;
+        Ok(exit)
+    }
+
+    fn example(&self, example: &CounterExample, json: bool) -> String {
+        let sides = [example.left, example.right];
+        if json {
+            let sides: Vec<_> = self
+                .names
+                .iter()
+                .zip(sides)
+                .map(|(name, action)| json!({ "name": name, "action": action.to_string() }))
+                .collect();
+            return json!({
+                "answer": self.fails,
+                "call": call::to_json(&example.data),
+                "verdicts": sides,
+            })
+            .to_string();
+        }
+        let mut text = format!("{}: {}", self.fails, call::describe(&example.data));
+        for (name, action) in self.names.iter().zip(sides) {
+            text.push_str(&format!("\n  {name}: {action}"));
+        }
+        text
+    }
+}
