@@ -19,6 +19,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(commands::run::Args),
+    Trace(commands::trace::Args),
+    Learn(commands::learn::Args),
     /// Make, check and look at seccomp profiles and filters
     #[command(subcommand)]
     Seccomp(commands::seccomp::Command),
@@ -41,13 +44,16 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             report::error(&error);
-            Exit::FAILURE.into()
+            Exit::of(&error).into()
         }
     }
 }
 
 fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Trace(args) => commands::trace::run(&args),
+        Command::Learn(args) => commands::learn::run(&args),
         Command::Seccomp(command) => commands::seccomp::run(command),
     }
 }

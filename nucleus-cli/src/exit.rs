@@ -1,6 +1,9 @@
 //! Exit codes: the one table (as `env`, `timeout` and `chroot` use them).
 
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+
+use nucleus_core::LaunchError;
 
 /// Equivalent, equal, clean, done.
 pub(crate) const SUCCESS: u8 = 0;
@@ -17,15 +20,28 @@ impl Exit {
     pub(crate) const SUCCESS: Self = Self(SUCCESS);
     pub(crate) const DIFFERENT: Self = Self(DIFFERENT);
     pub(crate) const FAILURE: Self = Self(FAILURE);
+}
 
-    /// The exit code that stands for "ended with this code".
-    pub(crate) const fn code(code: u8) -> Self {
-        Self(code)
+impl Exit {
+    /// What a failure ends with: 126 and 127 for a program that could not be
+    /// executed or found, 125 for everything else.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        error
+            .downcast_ref::<LaunchError>()
+            .map_or(Self::FAILURE, |error| Self(error.exit_code()))
     }
+}
 
-    /// The exit code that stands for "killed by this signal": 128 and its number.
-    pub(crate) fn signal(signal: i32) -> Self {
-        Self(u8::try_from(128 + (signal & 0x7f)).unwrap_or(u8::MAX))
+impl From<ExitStatus> for Exit {
+    /// The program's own code, or 128 and the number of the signal that killed it.
+    fn from(status: ExitStatus) -> Self {
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal));
+        Self(
+            code.and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(FAILURE),
+        )
     }
 }
 

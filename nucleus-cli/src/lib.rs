@@ -9,7 +9,14 @@
 
 mod cli;
 mod commands;
+mod denials;
 mod exit;
+mod filter;
+mod profile_file;
+mod recording;
 mod report;
+mod session;
+mod signals;
+mod sys;
 
 pub use cli::{command, main};

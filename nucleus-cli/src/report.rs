@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use nucleus_seccomp::Completeness;
+
 /// Prints a note. A standard error that is closed must not end the program
 /// that runs, so a failed write is let go.
 pub(crate) fn note(message: impl Display) {
@@ -12,4 +14,25 @@ pub(crate) fn note(message: impl Display) {
 /// Prints an error with its causes on one line, outermost first.
 pub(crate) fn error(error: &anyhow::Error) {
     note(format_args!("{error:#}"));
+}
+
+/// Says that `what` misses something, if it does.
+pub(crate) fn incomplete(what: &str, completeness: &Completeness) {
+    if !completeness.is_complete() {
+        note(format_args!("{what} is {}", verdict(completeness)));
+    }
+}
+
+/// `complete`, or `incomplete` with what was lost and why.
+pub(crate) fn verdict(completeness: &Completeness) -> String {
+    match completeness {
+        Completeness::Complete => "complete".to_owned(),
+        Completeness::Incomplete { lost, why } => {
+            let lost = match lost {
+                Some(lost) => format!("{lost} lost"),
+                None => "an unknown number lost".to_owned(),
+            };
+            format!("incomplete, {lost}: {}", why.join("; "))
+        }
+    }
 }

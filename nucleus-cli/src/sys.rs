@@ -1,6 +1,9 @@
 //! The raw calls of this crate: blocked signals, read from a file descriptor.
 
-#![allow(unsafe_code, reason = "signalfd(2) and the signal mask have no safe wrapper here")]
+#![allow(
+    unsafe_code,
+    reason = "signalfd(2) and the signal mask have no safe wrapper here"
+)]
 
 use std::io;
 use std::mem::{self, MaybeUninit};

@@ -1,3 +1,9 @@
 //! One module a subcommand.
 
+mod filter_args;
+pub(crate) mod learn;
+mod program;
+pub(crate) mod run;
+mod sandbox_args;
 pub(crate) mod seccomp;
+pub(crate) mod trace;

@@ -1,0 +1,39 @@
+//! Which filter a program runs under, and what becomes of its denials.
+
+use std::path::PathBuf;
+
+use crate::profile_file::Fingerprint;
+
+/// The seccomp filter.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "System calls")]
+pub(crate) struct FilterArgs {
+    /// OCI seccomp profile (JSON) to enforce [default: nucleus's own]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seccomp_profile: Option<PathBuf>,
+
+    /// SHA-256 that the profile must have, as sha256sum prints it
+    #[arg(long, value_name = "HEX", requires = "seccomp_profile")]
+    pub(crate) seccomp_profile_sha256: Option<Fingerprint>,
+
+    /// Enforce a profile, or record the calls that are made
+    #[arg(long, value_name = "MODE", default_value = "enforce")]
+    pub(crate) seccomp_mode: Mode,
+
+    /// Trace to write, with --seccomp-mode trace
+    #[arg(long, value_name = "FILE", required_if_eq("seccomp_mode", "trace"))]
+    pub(crate) seccomp_log: Option<PathBuf>,
+
+    /// When the program has ended, name each call that was denied
+    #[arg(long)]
+    pub(crate) seccomp_log_denied: bool,
+}
+
+/// What the filter does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// Enforce the profile
+    Enforce,
+    /// Allow and record every call
+    Trace,
+}

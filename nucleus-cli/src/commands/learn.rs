@@ -1,0 +1,176 @@
+//! `nucleus learn`: trace, generate, prove, and run once more under the profile.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use anyhow::{Context, bail, ensure};
+use nucleus_audit::PtraceMode;
+use nucleus_profile::{AtomicFile, Trace, generate, notes};
+use nucleus_seccomp::Policy;
+use nucleus_seccomp::proof::{self, Answer, CounterExample};
+
+use super::program::Program;
+use super::sandbox_args::SandboxArgs;
+use crate::denials::Denials;
+use crate::exit::Exit;
+use crate::recording::{self, Recording};
+use crate::{filter, report, session};
+
+/// Learns the smallest seccomp profile with which a program works
+///
+/// Runs the program and records each system call, makes a profile that allows
+/// exactly those, proves that the compiled filter means what the profile says,
+/// and runs the program a second time under it. The profile is written only if
+/// nothing was denied in that second run. The exit code is the program's own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nucleus learn --host -- ls -l /
+  nucleus learn --host -o server.json --runs 3 -- ./server --self-test
+Then:
+  nucleus run --seccomp-profile ls.seccomp.json --host -- ls -l /")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+
+    /// Profile to write [default: the program's name with .seccomp.json, in this directory]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Keep the trace, too (the first, with --runs)
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// Traced runs; a program whose calls vary wants several
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+
+    /// Write the profile without a second run
+    #[arg(long)]
+    no_second_run: bool,
+
+    #[command(flatten)]
+    generate: super::seccomp::generate::Options,
+
+    #[command(flatten)]
+    program: Program,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let path = match &args.output {
+        Some(path) => path.clone(),
+        None => implied_output(&args.program.command)?,
+    };
+    let output = AtomicFile::create(&path)?;
+    let trace_output = args.trace.as_deref().map(AtomicFile::create).transpose()?;
+
+    let (traces, status) = record(args, trace_output)?;
+    let profile = generate(&traces, &args.generate.resolve(filter::native()?))?;
+    for note in notes(&traces)? {
+        report::note(note);
+    }
+    let json = profile.to_json();
+    let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
+    let program = filter::enforcing(&policy)?;
+    let classes = prove(&policy, &program)?;
+    report::note(format_args!(
+        "profile: {}, {} bytes, {} instructions; the filter is proven to mean the profile, {classes} classes of calls",
+        path.display(),
+        json.len(),
+        program.insns().len(),
+    ));
+    if !args.no_second_run {
+        second_run(args, &policy, status)?;
+    }
+    output.commit_with(json.as_bytes())?;
+    Ok(status.into())
+}
+
+/// Proves that the filter gives each call the verdict that the profile gives
+/// it; returns into how many classes that divides the calls.
+fn prove(policy: &Policy, program: &nucleus_seccomp::Program) -> anyhow::Result<u64> {
+    match proof::equal(policy, program).context("cannot prove that the filter means the profile")? {
+        Answer::Holds { classes, .. } => Ok(classes),
+        Answer::Fails(CounterExample { data, left, right }) => bail!(
+            "the compiled filter says {right} where the profile says {left}, for {data:?}; \
+             this is a bug in nucleus: please report it with the profile"
+        ),
+    }
+}
+
+/// The traced runs; the status is that of the last.
+fn record(
+    args: &Args,
+    trace_output: Option<AtomicFile>,
+) -> anyhow::Result<(Vec<Trace>, ExitStatus)> {
+    let mut traces = Vec::new();
+    let mut last = None;
+    for _ in 0..args.runs {
+        let mut command = args.sandbox.command(&args.program)?;
+        let Recording { trace, status } = recording::record(&mut command, &args.program.command)?;
+        report::note(format_args!(
+            "traced: {} calls, {} unique, by {}; {}; {status}",
+            trace.total(),
+            trace.calls().len(),
+            trace.origin().source,
+            report::verdict(trace.completeness()),
+        ));
+        traces.push(trace);
+        last = Some(status);
+    }
+    if let (Some(output), Some(first)) = (trace_output, traces.first()) {
+        first.clone().save(output)?;
+    }
+    let status = last.context("--runs is at least 1")?;
+    Ok((traces, status))
+}
+
+/// Runs the program under the profile, as `run` would, and fails when anything
+/// is denied to it.
+fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result<()> {
+    let mut command = args.sandbox.command(&args.program)?;
+    command.filter(filter::reporting(policy)?);
+    let mut denials = Denials::default();
+    let watched = session::watch(&mut command, PtraceMode::Deny, |event| {
+        denials.observe(event)
+    })
+    .context("the second run, under the profile")?;
+    let (probes, denied): (Vec<_>, Vec<_>) =
+        denials.iter().partition(|(denial, _)| denial.is_probe());
+    for (denial, count) in denied.iter().chain(&probes) {
+        report::note(denial.describe(*count, None));
+    }
+    report::incomplete("the report of denied calls", &watched.completeness);
+    let names: Vec<_> = denied.iter().map(|(denial, _)| denial.call()).collect();
+    ensure!(
+        names.is_empty(),
+        "the second run made calls that the first did not: {}; the profile was not written; \
+         trace more runs of this program with --runs 3",
+        names.join(", ")
+    );
+    if watched.status == first {
+        report::note(format_args!(
+            "second run under the profile: nothing denied, {first} as before"
+        ));
+    } else {
+        report::note(format_args!(
+            "second run under the profile: nothing denied, but {} where the first had {first}; \
+             a program that changes what it works on may do that",
+            watched.status
+        ));
+    }
+    Ok(())
+}
+
+/// `NAME.seccomp.json` in this directory. A file that is there already is
+/// replaced only by a name that the user gave.
+fn implied_output(command: &[OsString]) -> anyhow::Result<PathBuf> {
+    let name = command
+        .first()
+        .and_then(|program| Path::new(program).file_name())
+        .context("no file name in the program to name the profile after; give one with -o FILE")?;
+    let mut file = name.to_owned();
+    file.push(".seccomp.json");
+    Ok(file.into())
+}

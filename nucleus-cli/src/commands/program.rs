@@ -1,0 +1,16 @@
+//! The program to run, as the last words of a command line.
+
+use std::ffi::OsString;
+
+/// `-- CMD ARG...`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Program {
+    /// Program to run, with its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub(crate) command: Vec<OsString>,
+}

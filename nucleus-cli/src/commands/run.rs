@@ -1,0 +1,83 @@
+//! `nucleus run`: a program under a filter.
+
+use anyhow::{bail, ensure};
+use nucleus_audit::PtraceMode;
+use nucleus_seccomp::Profile;
+
+use super::filter_args::{FilterArgs, Mode};
+use super::program::Program;
+use super::sandbox_args::SandboxArgs;
+use super::trace;
+use crate::denials::Denials;
+use crate::exit::Exit;
+use crate::{filter, profile_file, report, session};
+
+/// Runs a program in a sandbox
+///
+/// The exit code is the program's own; 128+N when signal N killed it; 125 when
+/// nucleus failed, 126 when the program cannot be executed, 127 when there is
+/// no such program.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nucleus run -- ls -l
+  nucleus run --host --seccomp-profile ls.seccomp.json -- ls -l /
+  nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    #[command(flatten)]
+    program: Program,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    match (args.filter.seccomp_mode, &args.filter.seccomp_log) {
+        (Mode::Trace, Some(path)) => {
+            ensure!(
+                args.filter.seccomp_profile.is_none(),
+                "--seccomp-profile does not go with --seccomp-mode trace, which allows every call; leave one out"
+            );
+            trace::record_to(path, &args.sandbox, &args.program)
+        }
+        (Mode::Trace, None) => bail!("--seccomp-mode trace needs --seccomp-log FILE to write to"),
+        (Mode::Enforce, Some(_)) => {
+            bail!(
+                "--seccomp-log goes with --seccomp-mode trace; to name denied calls use --seccomp-log-denied"
+            )
+        }
+        (Mode::Enforce, None) => enforce(args),
+    }
+}
+
+fn enforce(args: &Args) -> anyhow::Result<Exit> {
+    let FilterArgs {
+        seccomp_profile: path,
+        seccomp_profile_sha256: fingerprint,
+        seccomp_log_denied,
+        ..
+    } = &args.filter;
+    let profile = match path {
+        Some(path) => profile_file::read(path, *fingerprint)?,
+        None => Profile::sandbox_default(),
+    };
+    let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
+    let mut command = args.sandbox.command(&args.program)?;
+    if !seccomp_log_denied {
+        command.filter(filter::enforcing(&policy)?);
+        return Ok(session::run(&mut command)?.into());
+    }
+    command.filter(filter::reporting(&policy)?);
+    let mut denials = Denials::default();
+    let watched = session::watch(&mut command, PtraceMode::Deny, |event| {
+        denials.observe(event)
+    })?;
+    for (denial, count) in denials.iter() {
+        report::note(denial.describe(count, path.as_deref()));
+    }
+    report::incomplete("the report of denied calls", &watched.completeness);
+    Ok(watched.status.into())
+}

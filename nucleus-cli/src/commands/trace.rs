@@ -1,0 +1,54 @@
+//! `nucleus trace`: records the system calls of a run.
+
+use std::path::{Path, PathBuf};
+
+use nucleus_profile::AtomicFile;
+
+use super::program::Program;
+use super::sandbox_args::SandboxArgs;
+use crate::exit::Exit;
+use crate::recording::{self, Recording};
+use crate::report;
+
+/// Runs a program and records each system call that it makes
+///
+/// The trace is NDJSON: one object per architecture and system call, with its
+/// count; the last line is the verdict, which says whether anything was missed.
+/// The exit code is the program's own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nucleus trace --host -o ls.trace -- ls -l /
+  nucleus seccomp generate ls.trace -o ls.json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+
+    /// Trace to write; it appears when the program has ended
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    program: Program,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    record_to(&args.output, &args.sandbox, &args.program)
+}
+
+/// Records a run into a file; also what `run --seccomp-mode trace` does.
+pub(crate) fn record_to(
+    path: &Path,
+    sandbox: &SandboxArgs,
+    program: &Program,
+) -> anyhow::Result<Exit> {
+    let output = AtomicFile::create(path)?;
+    let mut command = sandbox.command(program)?;
+    let Recording { trace, status } = recording::record(&mut command, &program.command)?;
+    trace.save(output)?;
+    report::incomplete(
+        &format!("the trace {}", path.display()),
+        trace.completeness(),
+    );
+    Ok(status.into())
+}

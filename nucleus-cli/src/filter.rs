@@ -1,0 +1,41 @@
+//! From a profile to the filter that a program runs under.
+
+use anyhow::Context;
+use std::collections::BTreeSet;
+
+use nucleus_seccomp::{
+    Action, Arch, CompileOptions, KernelVersion, Policy, Profile, Program, Target,
+};
+
+/// This machine's architecture.
+pub(crate) fn native() -> anyhow::Result<Arch> {
+    Arch::native().context(
+        "no system call table for this machine's architecture; nucleus knows x86_64, aarch64 and riscv64",
+    )
+}
+
+/// What `profile` means on this machine for a program with these capabilities.
+pub(crate) fn resolve(profile: &Profile, capabilities: BTreeSet<String>) -> anyhow::Result<Policy> {
+    let kernel = KernelVersion::running().context("cannot read the kernel's version")?;
+    let mut target = Target::new(native()?, kernel);
+    target.capabilities = capabilities;
+    profile
+        .resolve(&target)
+        .context("cannot resolve the profile for this machine")
+}
+
+/// The filter that enforces it.
+pub(crate) fn enforcing(policy: &Policy) -> anyhow::Result<Program> {
+    policy
+        .compile(&CompileOptions::default())
+        .context("cannot compile the profile")
+}
+
+/// The same filter, but with errno answers given by a tracer, which can tell
+/// of each; kills and traps stay the kernel's.
+pub(crate) fn reporting(policy: &Policy) -> anyhow::Result<Program> {
+    enforcing(&policy.clone().map_actions(|action| match action {
+        Action::Errno(errno) => Action::Trace(errno),
+        other => other,
+    }))
+}
