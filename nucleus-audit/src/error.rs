@@ -98,6 +98,18 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There is nothing to watch.
+    #[error("there is no process {pid}")]
+    NoSuchProcess {
+        /// Its id.
+        pid: u32,
+    },
+    /// No thread could be started.
+    #[error("cannot start a thread to read records")]
+    Thread(#[source] io::Error),
+    /// The thread that reads records ended by a panic.
+    #[error("the thread that reads records panicked")]
+    ReaderPanicked,
     /// A file of the kernel could not be read.
     #[error("cannot read {}", path.display())]
     ReadFile {

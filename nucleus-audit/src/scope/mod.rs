@@ -1,0 +1,302 @@
+//! Whose event it was.
+
+mod process;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::{Error, Event};
+pub use process::{ProcFs, Process, Processes};
+
+/// The tree is looked through at most this often.
+const REFRESH: Duration = Duration::from_millis(250);
+/// How far a process's start time and a record's time may be off: a clock
+/// tick of `/proc`, and one of the coarse clock that records use.
+const TOLERANCE: Duration = Duration::from_millis(20);
+/// How many processes are remembered before the foreign ones are forgotten.
+const MAX_KNOWN: usize = 4096;
+/// Deeper trees are not followed upwards.
+const MAX_DEPTH: u32 = 256;
+
+/// Whether an event is of the processes that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Belonging {
+    /// It is.
+    Ours,
+    /// It is of another process.
+    Other,
+    /// It cannot be known, mostly because the process was gone too soon.
+    Unattributed,
+}
+
+/// Which processes are watched.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Scope {
+    /// Every process.
+    All,
+    /// Those of an audit session, dead ones too: exact. See
+    /// [`enter_session`](crate::enter_session).
+    Session(u32),
+    /// Those of a target that somebody else has started.
+    Target(Target),
+}
+
+impl Scope {
+    /// Tells whether an event is within the scope.
+    pub fn judge(&mut self, event: &Event) -> Belonging {
+        match self {
+            Self::All => Belonging::Ours,
+            Self::Session(session) => match event.session {
+                Some(of) if of == *session => Belonging::Ours,
+                _ => Belonging::Other,
+            },
+            Self::Target(target) => target.judge(event),
+        }
+    }
+}
+
+/// What to watch; a process that matches any of the three is within.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// A process and its descendants.
+    pub pid: Option<u32>,
+    /// A cgroup v2 and those below, as a path from the hierarchy's root.
+    pub cgroup: Option<PathBuf>,
+    /// Also every process in the PID namespace of `pid`, unless that is this
+    /// process's own: a container has one of its own.
+    pub namespace: bool,
+}
+
+/// Processes that nucleus did not start, known by what `/proc` says.
+///
+/// A process id is a name that is used again: a process is known by its id
+/// and start time, and a record that may be of an earlier or a later holder of
+/// the id is [`Belonging::Unattributed`]. An event of a known process costs no
+/// scan.
+#[derive(Debug)]
+pub struct Target {
+    selection: Selection,
+    root: Option<Process>,
+    namespace: Option<u64>,
+    processes: Box<dyn Processes>,
+    known: BTreeMap<u32, Known>,
+    refreshed: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct Known {
+    process: Process,
+    belonging: Belonging,
+    /// When it was last seen to have its id.
+    seen: SystemTime,
+}
+
+impl Target {
+    /// Starts with the processes that match now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchProcess`] where the process to watch is not there.
+    pub fn new(selection: Selection, processes: Box<dyn Processes>) -> Result<Self, Error> {
+        let root = match selection.pid {
+            Some(pid) => Some(processes.find(pid).ok_or(Error::NoSuchProcess { pid })?),
+            None => None,
+        };
+        let of_root = root.as_ref().and_then(|root| root.pid_namespace);
+        let own = processes.find(std::process::id());
+        let own = own.and_then(|own| own.pid_namespace);
+        // Where our own is unknown, the target's might be the host's.
+        let foreign = own.is_some() && of_root != own;
+        let namespace = of_root.filter(|_| selection.namespace && foreign);
+        let mut target = Self {
+            selection,
+            root,
+            namespace,
+            processes,
+            known: BTreeMap::new(),
+            refreshed: None,
+        };
+        target.refresh(target.processes.now());
+        Ok(target)
+    }
+
+    /// Whether the process to watch has ended; false where there is none.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        let root = self.root.as_ref();
+        root.is_some_and(|root| !self.processes.runs(root))
+    }
+
+    fn judge(&mut self, event: &Event) -> Belonging {
+        let now = self.processes.now();
+        let time = event.time.unwrap_or(now);
+        if let Some(known) = self.known.get_mut(&event.pid) {
+            if time + TOLERANCE < known.process.started {
+                return Belonging::Unattributed;
+            }
+            if time <= known.seen {
+                return known.belonging;
+            }
+            if self.processes.runs(&known.process) {
+                known.seen = now;
+                return known.belonging;
+            }
+            return self.judge_ended(event.pid, time, now);
+        }
+        self.refresh(now);
+        if !self.known.contains_key(&event.pid) {
+            let Some(process) = self.processes.find(event.pid) else {
+                return Belonging::Unattributed;
+            };
+            self.learn(process, now);
+        }
+        match self.known.get(&event.pid) {
+            Some(known) if time + TOLERANCE >= known.process.started => known.belonging,
+            _ => Belonging::Unattributed,
+        }
+    }
+
+    /// The holder of the id that is known has ended: is the event still its?
+    fn judge_ended(&mut self, pid: u32, time: SystemTime, now: SystemTime) -> Belonging {
+        let Some(known) = self.known.get_mut(&pid) else {
+            return Belonging::Unattributed;
+        };
+        let before = known.belonging;
+        match self.processes.find(pid) {
+            Some(process) if process.start == known.process.start => {
+                // Nobody has waited for it yet, so the id is still its own.
+                known.seen = now;
+                before
+            }
+            Some(successor) => {
+                let started = successor.started;
+                self.known.remove(&pid);
+                let after = self.learn(successor, now);
+                if before == after || time > started + TOLERANCE {
+                    after
+                } else if time + TOLERANCE < started {
+                    before
+                } else {
+                    Belonging::Unattributed
+                }
+            }
+            // No id comes round again so soon.
+            None if time.duration_since(known.seen).unwrap_or_default() <= REFRESH => before,
+            None => Belonging::Unattributed,
+        }
+    }
+
+    /// Looks for members that no event has named yet, while their ancestry
+    /// can still be seen.
+    fn refresh(&mut self, now: SystemTime) {
+        let age = self.refreshed.map(|last| now.duration_since(last));
+        if age.is_some_and(|age| age.is_ok_and(|age| age < REFRESH)) {
+            return;
+        }
+        self.refreshed = Some(now);
+        // Known members count as roots too: orphans have children of their own.
+        let ours = self.known.values();
+        let ours = ours.filter(|known| known.belonging == Belonging::Ours);
+        let ours = ours.map(|known| &known.process).chain(&self.root);
+        let running = ours.filter(|process| self.processes.runs(process));
+        let mut members: BTreeSet<u32> = running.map(|process| process.pid).collect();
+        let mut unvisited: Vec<u32> = members.iter().copied().collect();
+        while let Some(pid) = unvisited.pop() {
+            for child in self.processes.children(pid) {
+                if members.insert(child) {
+                    unvisited.push(child);
+                }
+            }
+        }
+        if let Some(cgroup) = &self.selection.cgroup {
+            members.extend(self.processes.in_cgroup(cgroup));
+        }
+        if self.namespace.is_some() {
+            members.extend(self.processes.all());
+        }
+        for pid in members {
+            let known = self.known.get(&pid);
+            if known.is_some_and(|known| self.processes.runs(&known.process)) {
+                continue;
+            }
+            if let Some(process) = self.processes.find(pid) {
+                self.learn(process, now);
+            }
+        }
+    }
+
+    fn learn(&mut self, process: Process, now: SystemTime) -> Belonging {
+        if self.known.len() >= MAX_KNOWN {
+            self.known.retain(|_, known| {
+                known.belonging == Belonging::Ours && self.processes.runs(&known.process)
+            });
+        }
+        let belonging = self.classify(&process);
+        self.known.insert(
+            process.pid,
+            Known {
+                process,
+                belonging,
+                seen: now,
+            },
+        );
+        belonging
+    }
+
+    fn classify(&self, process: &Process) -> Belonging {
+        if self.namespace.is_some() && process.pid_namespace == self.namespace {
+            return Belonging::Ours;
+        }
+        if let Some(cgroup) = &self.selection.cgroup
+            && process
+                .cgroup
+                .as_ref()
+                .is_some_and(|of| of.starts_with(cgroup))
+        {
+            return Belonging::Ours;
+        }
+        let Some(root) = &self.root else {
+            return Belonging::Other;
+        };
+        if self.descends(process, root) {
+            return Belonging::Ours;
+        }
+        // An orphan shows its reaper as parent, so ancestry cannot rule one
+        // out. But none of the target's is older than it, and none leaves its
+        // cgroup by itself.
+        if process.start < root.start || process.cgroup != root.cgroup {
+            Belonging::Other
+        } else {
+            Belonging::Unattributed
+        }
+    }
+
+    fn descends(&self, process: &Process, root: &Process) -> bool {
+        let is_root = |process: &Process| process.pid == root.pid && process.start == root.start;
+        if is_root(process) {
+            return true;
+        }
+        let mut parent = process.parent;
+        for _ in 0..MAX_DEPTH {
+            if parent == 0 {
+                return false;
+            }
+            if let Some(known) = self.known.get(&parent)
+                && known.belonging == Belonging::Ours
+                && self.processes.runs(&known.process)
+            {
+                return true;
+            }
+            let Some(ancestor) = self.processes.find(parent) else {
+                return false;
+            };
+            if is_root(&ancestor) {
+                return true;
+            }
+            parent = ancestor.parent;
+        }
+        false
+    }
+}
