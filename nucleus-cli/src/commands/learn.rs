@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::recording::{self, Recording};
 use crate::{filter, report, session};
 
-/// Learns the smallest seccomp profile with which a program works
+/// Learn the smallest seccomp profile with which a program works
 ///
 /// Runs the program and records each system call, makes a profile that allows
 /// exactly those, proves that the compiled filter means what the profile says,
@@ -31,9 +31,6 @@ Examples:
 Then:
   nucleus run --seccomp-profile ls.seccomp.json --host -- ls -l /")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    sandbox: SandboxArgs,
-
     /// Profile to write [default: the program's name with .seccomp.json, in this directory]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -49,6 +46,9 @@ pub(crate) struct Args {
     /// Write the profile without a second run
     #[arg(long)]
     no_second_run: bool,
+
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 
     #[command(flatten)]
     generate: super::seccomp::generate::Options,

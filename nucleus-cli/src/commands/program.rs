@@ -10,7 +10,8 @@ pub(crate) struct Program {
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "CMD"
+        value_name = "CMD",
+        help_heading = "Arguments"
     )]
     pub(crate) command: Vec<OsString>,
 }

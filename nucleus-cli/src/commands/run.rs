@@ -12,7 +12,7 @@ use crate::denials::Denials;
 use crate::exit::Exit;
 use crate::{filter, profile_file, report, session};
 
-/// Runs a program in a sandbox
+/// Run a program in a sandbox
 ///
 /// The exit code is the program's own; 128+N when signal N killed it; 125 when
 /// nucleus failed, 126 when the program cannot be executed, 127 when there is

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::recording::{self, Recording};
 use crate::report;
 
-/// Runs a program and records each system call that it makes
+/// Run a program and record each system call that it makes
 ///
 /// The trace is NDJSON: one object per architecture and system call, with its
 /// count; the last line is the verdict, which says whether anything was missed.
@@ -21,12 +21,12 @@ Examples:
   nucleus trace --host -o ls.trace -- ls -l /
   nucleus seccomp generate ls.trace -o ls.json")]
 pub(crate) struct Args {
-    #[command(flatten)]
-    sandbox: SandboxArgs,
-
     /// Trace to write; it appears when the program has ended
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 
     #[command(flatten)]
     program: Program,
