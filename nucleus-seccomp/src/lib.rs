@@ -37,7 +37,8 @@ pub use kernel::{InvalidKernelVersion, KernelVersion};
 pub use policy::{Clause, Policy, Verdict};
 pub use profile::{
     ArchMapping, Architectures, ArgIndex, ArgTest, CallName, Comparison, Condition, Flag, NewCalls,
-    Note, OciArch, Position, Profile, Rule, Target, When, errno_by_name, errno_name,
+    Note, OciArch, Position, Profile, Rule, Target, UnknownCapability, When, errno_by_name,
+    errno_name,
 };
 pub use program::{Endian, MAX_INSNS, Program};
 pub use simulate::Outcome;

@@ -17,6 +17,13 @@ pub struct Target {
     pub new_calls: NewCalls,
 }
 
+/// A name that no capability has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown capability {0:?}; capabilities(7) lists them, such as CAP_NET_ADMIN, or write all"
+)]
+pub struct UnknownCapability(pub String);
+
 /// The treatment of calls newer than any that a profile names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NewCalls {
@@ -37,6 +44,31 @@ impl Target {
             capabilities: BTreeSet::new(),
             kernel,
             new_calls: NewCalls::Enosys,
+        }
+    }
+
+    /// Adds a capability: `CAP_CHOWN`, `chown`, or `all` for every one that
+    /// Linux has.
+    ///
+    /// # Errors
+    /// A name that no capability has.
+    pub fn add_capability(&mut self, name: &str) -> Result<(), UnknownCapability> {
+        if name.eq_ignore_ascii_case("all") {
+            let all = caps::all().into_iter().map(|cap| cap.to_string());
+            self.capabilities.extend(all);
+            return Ok(());
+        }
+        let upper = name.to_ascii_uppercase();
+        let full = match upper.strip_prefix("CAP_") {
+            Some(_) => upper,
+            None => format!("CAP_{upper}"),
+        };
+        match full.parse::<caps::Capability>() {
+            Ok(capability) => {
+                self.capabilities.insert(capability.to_string());
+                Ok(())
+            }
+            Err(_unknown) => Err(UnknownCapability(name.to_owned())),
         }
     }
 
@@ -100,5 +132,55 @@ impl Condition {
             Arch::Riscv64 => "riscv64",
         };
         self.arches.iter().any(|arch| arch == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(caps: &[&str], arches: &[&str], min_kernel: Option<&str>) -> Condition {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Condition {
+            caps: owned(caps),
+            arches: owned(arches),
+            min_kernel: min_kernel.map(|version| version.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn docker_reads_includes_as_all_and_excludes_as_any() {
+        let mut target = Target::new(Arch::X86_64, KernelVersion::new(5, 10));
+        target.add_capability("sys_admin").unwrap();
+        for (condition, includes, excludes) in [
+            (condition(&[], &[], None), true, false),
+            (condition(&["CAP_SYS_ADMIN"], &[], None), true, true),
+            (
+                condition(&["CAP_SYS_ADMIN", "CAP_BPF"], &[], None),
+                false,
+                true,
+            ),
+            (condition(&["CAP_BPF"], &[], None), false, false),
+            (condition(&[], &["s390x", "amd64"], None), true, true),
+            (condition(&[], &["arm64"], None), false, false),
+            (condition(&[], &[], Some("5.10")), true, true),
+            (condition(&[], &[], Some("5.11")), false, false),
+            (condition(&["CAP_SYS_ADMIN"], &["arm64"], None), false, true),
+        ] {
+            assert_eq!(condition.includes(&target), includes, "{condition:?}");
+            assert_eq!(condition.excludes(&target), excludes, "{condition:?}");
+        }
+    }
+
+    #[test]
+    fn capabilities_by_any_spelling() {
+        let mut target = Target::new(Arch::X86_64, KernelVersion::new(5, 10));
+        for name in ["CAP_CHOWN", "cap_chown", "chown"] {
+            target.add_capability(name).unwrap();
+        }
+        assert_eq!(target.capabilities.len(), 1);
+        assert!(target.add_capability("CAP_").is_err());
+        target.add_capability("all").unwrap();
+        assert!(target.capabilities.contains("CAP_CHECKPOINT_RESTORE"));
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod suggest;
 mod wire;
 
 pub use argument::{ArgIndex, ArgTest, Comparison};
-pub use condition::{Condition, NewCalls, Target};
+pub use condition::{Condition, NewCalls, Target, UnknownCapability};
 pub use errno::{errno_by_name, errno_name};
 pub use note::Note;
 pub use oci_arch::OciArch;

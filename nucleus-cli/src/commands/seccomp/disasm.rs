@@ -41,7 +41,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// A listing
     Asm,
     /// Code, operands and text of each instruction
@@ -76,7 +76,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 
-fn write(out: &mut impl Write, programs: &[Program], format: Format) -> anyhow::Result<()> {
+/// Writes filters in a format.
+pub(super) fn write(
+    out: &mut impl Write,
+    programs: &[Program],
+    format: Format,
+) -> anyhow::Result<()> {
     match format {
         Format::Json => {
             let filters: Vec<_> = programs.iter().map(Program::to_json).collect();

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use nucleus_seccomp::proof::Subject;
-use nucleus_seccomp::{CompileOptions, Policy, Profile, Program, Target};
+use nucleus_seccomp::{CompileOptions, Policy, Program};
 
-use crate::report;
+use super::profile::Loaded;
+use super::target::TargetArgs;
 
 /// What a file says about system calls.
 pub(crate) enum Filter {
@@ -20,10 +21,13 @@ pub(crate) enum Filter {
 
 impl Filter {
     /// Reads a profile or a filter; only a profile looks at the target.
-    pub(crate) fn read(path: &Path, target: &Target) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, target: &TargetArgs) -> anyhow::Result<Self> {
+        if Loaded::is_builtin(path) {
+            return policy(path, target).map(Self::Policy);
+        }
         let bytes = read(path)?;
         if is_json(&bytes) {
-            resolve(path, &bytes, target).map(Self::Policy)
+            Loaded::parse(path, bytes)?.policy(target).map(Self::Policy)
         } else {
             parse_filter(&bytes)
                 .map(Self::Program)
@@ -62,22 +66,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Reads a profile, and says on standard error what has no effect in it.
-pub(crate) fn policy(path: &Path, target: &Target) -> anyhow::Result<Policy> {
-    resolve(path, &read(path)?, target)
-}
-
-fn resolve(path: &Path, json: &[u8], target: &Target) -> anyhow::Result<Policy> {
-    let context = || path.display().to_string();
-    let profile = Profile::from_json(json).with_context(context)?;
-    for note in profile.notes(target) {
-        match note.position(json) {
-            Some(position) => {
-                report::note(format_args!("{}:{position}: {note}", path.display()));
-            }
-            None => report::note(format_args!("{}: {note}", path.display())),
-        }
-    }
-    profile.resolve(target).with_context(context)
+pub(crate) fn policy(path: &Path, target: &TargetArgs) -> anyhow::Result<Policy> {
+    Loaded::read(path)?.policy(target)
 }
 
 /// Reads a filter: a listing, or raw in either byte order.

@@ -1,10 +1,12 @@
 //! `nucleus seccomp`: profiles and filters as things to make and look at.
 
 mod call;
+mod compile;
 mod disasm;
 pub(crate) mod generate;
 mod input;
 mod list;
+pub(crate) mod profile;
 mod simulate;
 mod target;
 mod verify;
@@ -16,6 +18,8 @@ use crate::exit::Exit;
 /// The subcommands, one module each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make a filter of a profile
+    Compile(compile::Args),
     /// Show a filter as text
     Disasm(disasm::Args),
     /// Make the smallest profile that allows what traces hold
@@ -35,6 +39,7 @@ pub(crate) enum Command {
 /// Runs one of them.
 pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Compile(args) => compile::run(&args),
         Command::Disasm(args) => disasm::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::List(args) => list::run(&args),

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     if from_stdin && args.filter.as_os_str() == "-" {
         bail!("standard input cannot be both the filter and the calls; name a file or a call");
     }
-    let program = Filter::read(&args.filter, &target)?.into_program()?;
+    let program = Filter::read(&args.filter, &args.target)?.into_program()?;
     let mut out = io::stdout().lock();
     if let Some(name) = &args.call {
         let data = Call::from_words(abi, name, &args.args).data(abi)?;

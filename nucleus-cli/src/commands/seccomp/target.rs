@@ -4,7 +4,7 @@ use anyhow::{Context as _, anyhow};
 use nucleus_seccomp::{Arch, KernelVersion, NewCalls, Target};
 
 /// What a profile's conditions ask for.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Target of profiles")]
 pub(crate) struct TargetArgs {
     /// Architecture of the kernel: x86_64, i386, aarch64 or riscv64 [default: this machine's]
@@ -19,9 +19,18 @@ pub(crate) struct TargetArgs {
     /// Calls newer than any that the profile names get its default action, not ENOSYS
     #[arg(long)]
     no_enosys: bool,
+    /// Names in a profile that mean nothing are errors
+    #[arg(long)]
+    strict: bool,
 }
 
 impl TargetArgs {
+    /// Whether names that mean nothing are errors.
+    pub(crate) const fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// The target that the options describe.
     pub(crate) fn resolve(&self) -> anyhow::Result<Target> {
         let arch = self.arch.or_else(Arch::native).ok_or_else(|| {
             anyhow!("no table for this machine's architecture; name one with --arch")
@@ -32,29 +41,11 @@ impl TargetArgs {
             .context("this kernel has no version; name one with --kernel")?;
         let mut target = Target::new(arch, kernel);
         for cap in &self.caps {
-            if cap.eq_ignore_ascii_case("all") {
-                let all = caps::all().into_iter().map(|cap| cap.to_string());
-                target.capabilities.extend(all);
-            } else {
-                target.capabilities.insert(capability(cap)?);
-            }
+            target.add_capability(cap).context("--cap")?;
         }
         if self.no_enosys {
             target.new_calls = NewCalls::Default;
         }
         Ok(target)
     }
-}
-
-/// The kernel's name, of one with or without `CAP_`, in either case.
-fn capability(name: &str) -> anyhow::Result<String> {
-    let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") {
-        upper
-    } else {
-        format!("CAP_{upper}")
-    };
-    full.parse::<caps::Capability>()
-        .map(|cap| cap.to_string())
-        .with_context(|| format!("unknown capability {name:?}; capabilities(7) lists them"))
 }

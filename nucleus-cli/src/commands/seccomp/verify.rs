@@ -63,8 +63,7 @@ pub(crate) struct PairArgs {
 }
 
 pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
-    let target = args.target.resolve()?;
-    let policy = input::policy(&args.profile, &target)?;
+    let policy = input::policy(&args.profile, &args.target)?;
     let (program, name) = match &args.against {
         Some(path) => (input::filter(path)?, name(path)),
         None => {
@@ -98,10 +97,9 @@ pub(crate) fn subset(args: &PairArgs) -> anyhow::Result<Exit> {
 
 impl PairArgs {
     fn read(&self) -> anyhow::Result<[Filter; 2]> {
-        let target = self.target.resolve()?;
         Ok([
-            Filter::read(&self.a, &target)?,
-            Filter::read(&self.b, &target)?,
+            Filter::read(&self.a, &self.target)?,
+            Filter::read(&self.b, &self.target)?,
         ])
     }
 
