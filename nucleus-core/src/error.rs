@@ -50,7 +50,7 @@ pub enum LaunchError {
 
     /// The filter does not allow the one call that starts the program.
     #[error(
-        "the seccomp filter answers execve with {action}, so {path:?} could not start; allow execve in the profile"
+        "the seccomp filter does not allow execve, so {path:?} could not start; allow execve in the profile"
     )]
     FilterForbidsExec {
         /// The program.

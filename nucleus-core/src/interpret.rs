@@ -113,9 +113,10 @@ fn connect(stream: Stream, prepared: &Prepared<'_>) -> Result<(), Errno> {
 /// The first regular file that may be executed. With none, the reason is the
 /// one that says most: a file that may not be executed before no file.
 fn find<'a>(
-    candidates: impl Iterator<Item = &'a CStr>,
+    candidates: impl ExactSizeIterator<Item = &'a CStr>,
     report: &Report,
 ) -> Result<&'a CStr, Fault> {
+    let searches = candidates.len() > 1;
     let mut best = Fault {
         call: Call::Stat,
         errno: Errno::NOENT,
@@ -127,6 +128,8 @@ fn find<'a>(
                 return Ok(path);
             }
             Err(Errno::NOENT | Errno::NOTDIR) => {}
+            // A folder of PATH that may not be searched is as good as empty.
+            Err(Errno::ACCESS) if searches && is_hidden(path) => {}
             Err(errno) => {
                 if best.errno == Errno::NOENT {
                     report.found(index);
@@ -136,6 +139,13 @@ fn find<'a>(
         }
     }
     Err(best)
+}
+
+fn is_hidden(path: &CStr) -> bool {
+    matches!(
+        rustix::fs::statat(CWD, path, AtFlags::empty()),
+        Err(Errno::ACCESS)
+    )
 }
 
 fn executable(path: &CStr) -> Result<(), Errno> {
