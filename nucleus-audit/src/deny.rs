@@ -145,7 +145,8 @@ impl DenialLogger {
         mut on_denial: impl FnMut(&Event, Belonging) + Send + 'static,
     ) -> Result<Self, Error> {
         let stopper = source.stopper();
-        let read = move || {
+        let ended = stopper.clone();
+        let mut read = move |denials: &mut Denials| {
             while let Some(event) = source.next()? {
                 match denials.see(&event) {
                     Some(belonging @ (Belonging::Ours | Belonging::Unattributed)) => {
@@ -154,10 +155,16 @@ impl DenialLogger {
                     Some(Belonging::Other) | None => {}
                 }
             }
-            Ok(denials.report(source.completeness()))
+            Ok(source.completeness())
+        };
+        let run = move || {
+            let verdict = read(&mut denials);
+            // Whoever waits for the stopper shall see an early end too.
+            ended.stop()?;
+            Ok(denials.report(verdict?))
         };
         let thread = thread::Builder::new().name("audit-reader".into());
-        let reader = thread.spawn(read).map_err(Error::Thread)?;
+        let reader = thread.spawn(run).map_err(Error::Thread)?;
         Ok(Self { stopper, reader })
     }
 

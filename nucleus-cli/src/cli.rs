@@ -25,6 +25,9 @@ enum Command {
     /// Make, check and look at seccomp profiles and filters
     #[command(subcommand)]
     Seccomp(commands::seccomp::Command),
+    /// See what filters deny, of any process
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
 }
 
 /// The definition of the command line, for man pages and shell completions.
@@ -55,6 +58,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Trace(args) => commands::trace::run(&args),
         Command::Learn(args) => commands::learn::run(&args),
         Command::Seccomp(command) => commands::seccomp::run(command),
+        Command::Audit(command) => commands::audit::run(&command),
     }
 }
 

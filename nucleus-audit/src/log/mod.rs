@@ -114,6 +114,13 @@ struct Stop {
 #[derive(Debug, Clone)]
 pub struct Stopper(Arc<Stop>);
 
+impl AsFd for Stopper {
+    /// Readable once the source was asked to stop.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.wake.as_fd()
+    }
+}
+
 impl Stopper {
     /// Makes the source read what is there already, and end.
     ///

@@ -1,5 +1,6 @@
 //! One module a subcommand.
 
+pub(crate) mod audit;
 mod filter_args;
 pub(crate) mod learn;
 mod program;

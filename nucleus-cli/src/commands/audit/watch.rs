@@ -1,0 +1,207 @@
+//! `nucleus audit watch`: denials of running processes as they happen.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use nucleus_audit::{
+    Belonging, DenialLogger, DenialReport, Denials, LogKind, LogPurpose, LogSource, ProcFs, Scope,
+    Selection, Stopper, Target,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::line::{Human, Json, Verdict};
+use super::target_end::TargetEnd;
+use crate::exit::Exit;
+use crate::report;
+use crate::signals::Signals;
+
+/// Where cgroup v2 is mounted.
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Shows the system calls that seccomp filters deny, as they happen
+///
+/// Reads the kernel's own records, so the processes need not have been started
+/// by nucleus; their filters must log (most runtimes' do on request; kills are
+/// always logged). Runs until interrupted or the target ends, and ends with
+/// the verdict: complete, or what was lost.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nucleus audit watch --all
+  nucleus audit watch --pid 4321 --json
+  nucleus audit watch --cgroup system.slice/nginx.service")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: SelectionArgs,
+
+    /// With --pid: also every process in its PID namespace, if it has one of its own
+    #[arg(long, requires = "pid")]
+    namespace: bool,
+
+    /// Stream of the kernel to read
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    source: SourceArg,
+
+    /// Print one JSON object per denial, the verdict as the last
+    #[arg(long)]
+    json: bool,
+
+    /// Also show denials that may or may not be the target's
+    #[arg(long)]
+    unattributed: bool,
+}
+
+/// Which processes.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct SelectionArgs {
+    /// Watch a process and its descendants
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+
+    /// Watch a cgroup and those below it: a service, a container
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+
+    /// Watch every process
+    #[arg(long)]
+    all: bool,
+}
+
+/// The streams by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SourceArg {
+    /// The best that works here
+    Auto,
+    /// Audit netlink; needs CAP_AUDIT_READ
+    Audit,
+    /// The kernel's log: loses records under load, and says so
+    Kmsg,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let signals = Signals::block().context("cannot block signals to end in order")?;
+    let source = open(args.source)?;
+    let end = match (args.selection.pid, &args.selection.cgroup) {
+        (Some(pid), _) => TargetEnd::of_process(pid)?,
+        (None, Some(cgroup)) => {
+            TargetEnd::of_cgroup(&Path::new(CGROUP_ROOT).join(below_root(cgroup)))?
+        }
+        (None, None) => TargetEnd::never(),
+    };
+    let target_pid = args.selection.pid;
+    let denials = Denials::new(scope(args)?);
+    let stopper = source.stopper();
+    let (json, unattributed) = (args.json, args.unattributed);
+    let logger = DenialLogger::start(source, denials, move |event, belonging| {
+        if belonging == Belonging::Unattributed && !unattributed {
+            return;
+        }
+        let written = if json {
+            print(&Json::new(event, belonging, target_pid))
+        } else {
+            print(&Human(event, belonging))
+        };
+        if written.is_err() {
+            stop(&stopper);
+        }
+    })?;
+    wait(&signals, end, logger.stopper())?;
+    let report = logger.finish()?;
+    conclude(&report, json)?;
+    Ok(Exit::SUCCESS)
+}
+
+fn open(source: SourceArg) -> anyhow::Result<LogSource> {
+    let purpose = LogPurpose::Denials;
+    Ok(match source {
+        SourceArg::Audit => LogSource::open(LogKind::Audit, purpose)?,
+        SourceArg::Kmsg => LogSource::open(LogKind::Kmsg, purpose)?,
+        SourceArg::Auto => {
+            let (source, refused) = LogSource::open_best(purpose)?;
+            for error in refused {
+                report::note(format_args!(
+                    "reading /dev/kmsg, which may lose records: {error}"
+                ));
+            }
+            source
+        }
+    })
+}
+
+fn scope(args: &Args) -> anyhow::Result<Scope> {
+    if args.selection.all {
+        return Ok(Scope::All);
+    }
+    let cgroup = args.selection.cgroup.as_deref();
+    let selection = Selection {
+        pid: args.selection.pid,
+        cgroup: cgroup.map(|cgroup| Path::new("/").join(below_root(cgroup))),
+        namespace: args.namespace,
+    };
+    let processes = Box::new(ProcFs::default());
+    Ok(Scope::Target(Target::new(selection, processes)?))
+}
+
+/// The path below the hierarchy's root, however it was written.
+fn below_root(cgroup: &Path) -> &Path {
+    let below = cgroup.strip_prefix(CGROUP_ROOT).unwrap_or(cgroup);
+    below.strip_prefix("/").unwrap_or(below)
+}
+
+fn print(line: &impl std::fmt::Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// Nobody reads any more: end. A reader that cannot be woken says so itself.
+fn stop(stopper: &Stopper) {
+    if let Err(error) = stopper.stop() {
+        report::note(error);
+    }
+}
+
+/// Waits for a signal, the end of the target or of the reader.
+fn wait(signals: &Signals, mut end: TargetEnd, stopper: Stopper) -> anyhow::Result<()> {
+    loop {
+        let mut fds = vec![
+            PollFd::new(signals, PollFlags::IN),
+            PollFd::new(&stopper, PollFlags::IN),
+        ];
+        fds.extend(end.poll_fd());
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait for the target's end"),
+        }
+        let [signalled, stopped] =
+            [0, 1].map(|at| fds.get(at).is_some_and(|fd| !fd.revents().is_empty()));
+        drop(fds);
+        if stopped || end.has_come()? {
+            return Ok(());
+        }
+        if signalled
+            && signals
+                .next()
+                .context("cannot read the signal that arrived")?
+                .is_some()
+        {
+            return Ok(());
+        }
+    }
+}
+
+fn conclude(report: &DenialReport, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print(&Verdict(report)).context("cannot write the verdict");
+    }
+    let total: u64 = report.denials.iter().map(|denial| denial.count).sum();
+    report::note(format_args!(
+        "{total} denials, {} that may not be the target's; {}",
+        report.unattributed,
+        report::verdict(&report.completeness)
+    ));
+    Ok(())
+}
