@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use nucleus_audit::{Call, Event};
 use nucleus_seccomp::{Action, Arch};
 
+use crate::filter;
+
 /// The denials of a run, counted by what was denied to which program.
 #[derive(Debug, Default)]
 pub(crate) struct Denials(BTreeMap<Denial, u64>);
@@ -44,7 +46,7 @@ impl Denial {
     /// Whether the answer is the one that programs take as "this kernel does
     /// not have it, use the older call", which profiles give on purpose.
     pub(crate) fn is_probe(&self) -> bool {
-        self.action == Action::Errno(ENOSYS)
+        self.action == Action::Errno(filter::ENOSYS)
     }
 
     /// The call by name, or by number where no table knows it.
@@ -106,6 +108,3 @@ impl Denial {
         }
     }
 }
-
-/// `ENOSYS`, the same number on every architecture that nucleus knows.
-const ENOSYS: u16 = 38;

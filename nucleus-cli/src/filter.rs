@@ -1,8 +1,8 @@
 //! From a profile to the filter that a program runs under.
 
-use anyhow::Context;
 use std::collections::BTreeSet;
 
+use anyhow::{Context, ensure};
 use nucleus_seccomp::{
     Action, Arch, CompileOptions, KernelVersion, Policy, Profile, Program, Target,
 };
@@ -24,8 +24,18 @@ pub(crate) fn resolve(profile: &Profile, capabilities: BTreeSet<String>) -> anyh
         .context("cannot resolve the profile for this machine")
 }
 
-/// The filter that enforces it.
+/// The filter that enforces a policy.
 pub(crate) fn enforcing(policy: &Policy) -> anyhow::Result<Program> {
+    let mut asks = false;
+    let _same = policy.clone().map_actions(|action| {
+        asks |= action == Action::Notify;
+        action
+    });
+    ensure!(
+        !asks,
+        "the profile leaves calls to a listener (SCMP_ACT_NOTIFY), and there is none to ask; \
+         give those calls another action"
+    );
     policy
         .compile(&CompileOptions::default())
         .context("cannot compile the profile")
@@ -36,6 +46,11 @@ pub(crate) fn enforcing(policy: &Policy) -> anyhow::Result<Program> {
 pub(crate) fn reporting(policy: &Policy) -> anyhow::Result<Program> {
     enforcing(&policy.clone().map_actions(|action| match action {
         Action::Errno(errno) => Action::Trace(errno),
+        // What the kernel answers where there is no tracer.
+        Action::Trace(_) => Action::Trace(ENOSYS),
         other => other,
     }))
 }
+
+/// `ENOSYS`, the same number on every architecture that nucleus knows.
+pub(crate) const ENOSYS: u16 = 38;

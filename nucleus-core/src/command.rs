@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 
-use nucleus_seccomp::Program;
+use nucleus_seccomp::{InstallFlags, Program};
 
 use crate::child::Child;
 use crate::error::LaunchError;
@@ -36,6 +36,7 @@ pub struct Command {
     pub(crate) streams: [Stdio; 3],
     pub(crate) view: View,
     pub(crate) filter: Option<Program>,
+    pub(crate) filter_flags: InstallFlags,
     pub(crate) hold: bool,
 }
 
@@ -80,6 +81,7 @@ impl Command {
             streams: Default::default(),
             view: View::default(),
             filter: None,
+            filter_flags: InstallFlags::empty(),
             hold: false,
         }
     }
@@ -164,6 +166,13 @@ impl Command {
     /// must allow execve.
     pub fn filter(&mut self, filter: Program) -> &mut Self {
         self.filter = Some(filter);
+        self
+    }
+
+    /// The flags to install the filter with, such as
+    /// [`LOG`](InstallFlags::LOG); none by default.
+    pub fn filter_flags(&mut self, flags: InstallFlags) -> &mut Self {
+        self.filter_flags = flags;
         self
     }
 

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use nucleus_seccomp::InstallFlags;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -84,7 +83,7 @@ fn step_by_step<'a>(
         Step::NoNewPrivs => rustix::thread::set_no_new_privs(true).call(Call::Prctl),
         Step::Announce => announce(prepared.gate),
         Step::Hold => hold(prepared.gate),
-        Step::Filter(filter) => match filter.install(InstallFlags::empty()) {
+        Step::Filter(filter, flags) => match filter.install(*flags) {
             Ok(_no_listener) => Ok(()),
             Err(error) => Err(Fault {
                 call: Call::Seccomp,

@@ -81,7 +81,7 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         Step::Announce
     });
     if let Some(filter) = &command.filter {
-        program.push(Step::Filter(filter.clone()));
+        program.push(Step::Filter(filter.clone(), command.filter_flags));
     }
     program.push(Step::Exec);
 
@@ -361,7 +361,7 @@ mod tests {
                 ..,
                 Step::NoNewPrivs,
                 Step::Hold,
-                Step::Filter(_),
+                Step::Filter(..),
                 Step::Exec
             ]
         ));

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use nucleus_seccomp::Program;
+use nucleus_seccomp::{InstallFlags, Program};
 
 /// Everything that happens between clone and exec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(crate) enum Step {
     /// The same, then wait until the parent lets go.
     Hold,
     /// Install the seccomp filter.
-    Filter(Program),
+    Filter(Program, InstallFlags),
     /// Execute the program.
     Exec,
 }
@@ -108,7 +108,7 @@ impl fmt::Display for Step {
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
             Self::Announce => f.write_str("announce the program's process number"),
             Self::Hold => f.write_str("wait until the program is released"),
-            Self::Filter(program) => write!(
+            Self::Filter(program, _) => write!(
                 f,
                 "install the seccomp filter ({} instructions)",
                 program.insns().len()

@@ -130,7 +130,9 @@ fn record(
 /// is denied to it.
 fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result<()> {
     let mut command = args.sandbox.command(&args.program)?;
-    command.filter(filter::reporting(policy)?);
+    command
+        .filter(filter::reporting(policy)?)
+        .filter_flags(policy.install_flags());
     let mut denials = Denials::default();
     let watched = session::watch(&mut command, PtraceMode::Deny, |event| {
         denials.observe(event)

@@ -66,6 +66,7 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     };
     let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
     let mut command = args.sandbox.command(&args.program)?;
+    command.filter_flags(policy.install_flags());
     if !seccomp_log_denied {
         command.filter(filter::enforcing(&policy)?);
         return Ok(session::run(&mut command)?.into());

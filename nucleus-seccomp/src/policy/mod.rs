@@ -23,7 +23,7 @@ mod resolve;
 use std::collections::BTreeMap;
 
 use crate::profile::{ArgTest, Flag};
-use crate::{Action, Arch, SeccompData, Syscall};
+use crate::{Action, Arch, InstallFlags, SeccompData, Syscall};
 
 /// A profile resolved for a target: names are numbers, conditions decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +124,22 @@ impl Policy {
     #[must_use]
     pub fn flags(&self) -> &[Flag] {
         &self.flags
+    }
+
+    /// The flags that a launcher without a listener installs the filter with.
+    ///
+    /// `TSYNC` is left out, because a program starts with one thread, and
+    /// `WAIT_KILLABLE_RECV`, because it is about a listener.
+    #[must_use]
+    pub fn install_flags(&self) -> InstallFlags {
+        self.flags
+            .iter()
+            .map(|flag| match flag {
+                Flag::Log => InstallFlags::LOG,
+                Flag::SpecAllow => InstallFlags::SPEC_ALLOW,
+                Flag::Tsync | Flag::WaitKillableRecv => InstallFlags::empty(),
+            })
+            .collect()
     }
 
     /// The same policy with other actions, such as denials that a tracer answers.
