@@ -1,1 +1,60 @@
-//! Seccomp user notification: listener, requests, replies, handlers.
+//! Seccomp user notification: decisions that only user space can make.
+//!
+//! Handlers are registered by call; the filter that traps is derived from them;
+//! the supervisor answers. Every caller is answered, whatever a handler does.
+//!
+//! ```no_run
+//! use std::process::Command;
+//! use nucleus_seccomp::{Arch, Syscall};
+//! use nucleus_supervisor::{
+//!     Decision, Errno, Error, Registry, Reply, Request, Supervisor, When, spawn,
+//! };
+//!
+//! let mut registry = Registry::new();
+//! let mkdir = Syscall::by_name(Arch::X86_64, "mkdir").expect("in the table");
+//! registry.add(mkdir, When::Always, |request: &Request| {
+//!     let path = request.memory().path(request.data().args[0])?;
+//!     eprintln!("mkdir {}", path.escape_ascii());
+//!     // A judgement on a path cannot be left to the kernel, which reads it
+//!     // again: deny it, or make the directory here.
+//!     Ok(Decision::Answer(Reply::Errno(Errno::PERM)))
+//! })?;
+//! let filter = registry.program()?;
+//! let mut command = Command::new("mkdir");
+//! command.arg("/tmp/x");
+//! let (mut child, supervisor) = spawn(command, filter, |listener| {
+//!     Supervisor::start(listener, registry)
+//! })?;
+//! child.wait()?;
+//! println!("{:?}", supervisor.wait()?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(unsafe_code)]
+
+mod listener;
+mod memory;
+mod reply;
+mod request;
+
+mod registry;
+mod trap;
+
+mod engine;
+mod pool;
+mod process;
+mod spawn;
+
+mod error;
+mod sys;
+
+pub use engine::{Summary, Supervisor};
+pub use error::{Error, TrapError};
+pub use listener::{Listener, Receiver};
+pub use memory::{Memory, MemoryError, MessageHeader, PATH_MAX, Piece};
+pub use process::{Process, ProcessId, ProcessTable};
+pub use registry::{Decision, Failure, Handler, Registry};
+pub use reply::{FdResult, Grounds, NewFd, Reply};
+pub use request::{Delivery, Request};
+pub use rustix::io::Errno;
+pub use spawn::spawn;
+pub use trap::{ArgTest, Traps, When};

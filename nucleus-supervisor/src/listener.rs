@@ -1,0 +1,111 @@
+//! The listener of a filter: where notifications come from.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use crate::sys::{self, Buffer, Sizes};
+use crate::{Error, Request};
+
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (6.6; `include/uapi/linux/seccomp.h`).
+const SYNC_WAKE_UP: usize = 1;
+
+/// The descriptor that installing a filter with `NEW_LISTENER` returned.
+#[derive(Debug)]
+pub struct Listener {
+    fd: OwnedFd,
+    sizes: Sizes,
+    sync: bool,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Listener {
+    /// Takes the descriptor, and asks for `SYNC_WAKE_UP` where the kernel has
+    /// it: supervisor and caller then take turns on one CPU, which saves most of
+    /// the cost of a notification.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say how large notifications are.
+    pub fn new(fd: OwnedFd) -> Result<Self, Error> {
+        let sizes = sys::sizes().map_err(|source| Error::Sizes { source })?;
+        let sync = sys::set_flags(fd.as_fd(), SYNC_WAKE_UP).is_ok();
+        Ok(Self { fd, sizes, sync })
+    }
+
+    /// Whether the kernel agreed to `SYNC_WAKE_UP` (6.6).
+    #[must_use]
+    pub const fn is_synchronous(&self) -> bool {
+        self.sync
+    }
+
+    pub(crate) const fn response_size(&self) -> usize {
+        self.sizes.response
+    }
+
+    fn poll(&self, timeout: Option<&Timespec>) -> Result<PollFlags, Errno> {
+        let mut polled = [PollFd::new(&self.fd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout))?;
+        Ok(polled[0].revents())
+    }
+}
+
+/// Receives the notifications of a listener, one after the other.
+///
+/// Only one receiver may be at work on a listener: receiving relies on a
+/// notification that was announced still being there.
+#[derive(Debug)]
+pub struct Receiver {
+    listener: Arc<Listener>,
+    buffer: Buffer,
+}
+
+impl Receiver {
+    /// Of this listener.
+    #[must_use]
+    pub fn new(listener: Arc<Listener>) -> Self {
+        let buffer = Buffer::for_type::<libc::seccomp_notif>(listener.sizes.notification);
+        Self { listener, buffer }
+    }
+
+    /// Waits for the next request; `None` when the last task under the filter is
+    /// gone.
+    ///
+    /// A caller that dies or is interrupted between its notification and our
+    /// receiving it leaves nothing behind (ENOENT), and is passed over.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses for a reason that no caller's fate explains.
+    pub fn receive(&mut self) -> Result<Option<Request>, Error> {
+        let failed = |source| Error::Receive { source };
+        loop {
+            // Kernels before 6.11 do not end a blocking receive when the last
+            // task is gone (5.9: POLLHUP does), so that is asked for first.
+            let ready = self.listener.poll(None).map_err(failed)?;
+            if !ready.contains(PollFlags::IN) {
+                if ready.contains(PollFlags::HUP) {
+                    return Ok(None);
+                }
+                continue;
+            }
+            match sys::receive(self.listener.as_fd(), &mut self.buffer) {
+                Ok(notification) => {
+                    return Ok(Some(Request::new(
+                        Arc::clone(&self.listener),
+                        &notification,
+                    )));
+                }
+                Err(Errno::NOENT | Errno::INTR) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+    }
+}

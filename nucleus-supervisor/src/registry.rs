@@ -1,0 +1,192 @@
+//! Handlers: who decides on which call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use nucleus_seccomp::{Program, Syscall};
+use rustix::io::Errno;
+
+use crate::{Grounds, MemoryError, Reply, Request, TrapError, Traps, When};
+
+/// What a handler says to a request.
+pub enum Decision {
+    /// No objection: the next handler of the call decides. When there is none
+    /// left, the kernel goes on with the call, on these grounds and those of
+    /// the handlers before.
+    Pass(Grounds),
+    /// The answer, and no other handler is asked.
+    Answer(Reply),
+    /// The caller waits: the function takes the request and answers when it
+    /// will, from whatever thread. A request that it drops is denied.
+    Hold(Box<dyn FnOnce(Request) + Send>),
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass(grounds) => f.debug_tuple("Pass").field(grounds).finish(),
+            Self::Answer(reply) => f.debug_tuple("Answer").field(reply).finish(),
+            Self::Hold(_) => f.write_str("Hold"),
+        }
+    }
+}
+
+/// A handler could not decide; the call fails with the errno.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the call could not be judged and fails with {0}")]
+pub struct Failure(pub Errno);
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self(errno)
+    }
+}
+
+impl From<MemoryError> for Failure {
+    /// With what the kernel would say of the argument: what cannot be read
+    /// where a rule could apply never passes.
+    fn from(error: MemoryError) -> Self {
+        Self(error.errno())
+    }
+}
+
+/// Decides on calls.
+pub trait Handler: Send + Sync {
+    /// Whether [`handle`](Self::handle) may wait for anything but the CPU; it
+    /// then runs on a thread of the pool, else on the one that receives, where
+    /// a wait would hold up every other request.
+    fn may_block(&self, request: &Request) -> bool {
+        let _unused: &Request = request;
+        false
+    }
+
+    /// Decides.
+    ///
+    /// # Errors
+    ///
+    /// What the call fails with where no decision can be reached.
+    fn handle(&self, request: &Request) -> Result<Decision, Failure>;
+}
+
+impl<F> Handler for F
+where
+    F: Fn(&Request) -> Result<Decision, Failure> + Send + Sync,
+{
+    fn handle(&self, request: &Request) -> Result<Decision, Failure> {
+        self(request)
+    }
+}
+
+struct Entry {
+    when: When,
+    handler: Box<dyn Handler>,
+}
+
+/// The handlers of every call, asked in the order in which they were added.
+///
+/// ```
+/// use nucleus_seccomp::{Arch, Syscall};
+/// use nucleus_supervisor::{Decision, Errno, Registry, Reply, Request, When};
+///
+/// let mut registry = Registry::new();
+/// let connect = Syscall::by_name(Arch::X86_64, "connect").expect("in the table");
+/// registry.add(connect, When::Always, |_request: &Request| {
+///     Ok(Decision::Answer(Reply::Errno(Errno::NETUNREACH)))
+/// })?;
+/// assert!(registry.program()?.insns().len() < 10);
+/// # Ok::<(), nucleus_supervisor::TrapError>(())
+/// ```
+#[derive(Default)]
+pub struct Registry {
+    entries: BTreeMap<Syscall, Vec<Entry>>,
+    traps: Traps,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("traps", &self.traps)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Without handlers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a handler for a call, behind those that it has.
+    ///
+    /// It is asked only where `when` holds, whatever else traps the call.
+    ///
+    /// # Errors
+    ///
+    /// A test of an argument that no call has.
+    pub fn add(
+        &mut self,
+        call: Syscall,
+        when: When,
+        handler: impl Handler + 'static,
+    ) -> Result<(), TrapError> {
+        self.traps.add(call, when.clone())?;
+        self.entries.entry(call).or_default().push(Entry {
+            when,
+            handler: Box::new(handler),
+        });
+        Ok(())
+    }
+
+    /// What is trapped for these handlers.
+    #[must_use]
+    pub const fn traps(&self) -> &Traps {
+        &self.traps
+    }
+
+    /// The filter that traps for these handlers and allows all else.
+    ///
+    /// # Errors
+    ///
+    /// It would be longer than the kernel takes.
+    pub fn program(&self) -> Result<Program, TrapError> {
+        self.traps.program()
+    }
+
+    /// Whether some handler of the request may block.
+    pub(crate) fn may_block(&self, request: &Request) -> bool {
+        self.concerned(request)
+            .any(|entry| entry.handler.may_block(request))
+    }
+
+    /// Asks the handlers. A call that is trapped for none of them (a profile
+    /// can name calls for a listener) fails with ENOSYS, as without a listener.
+    pub(crate) fn decide(&self, request: &Request) -> Result<Decision, Failure> {
+        let mut grounds = None;
+        for entry in self.concerned(request) {
+            match entry.handler.handle(request)? {
+                Decision::Pass(more) => {
+                    grounds = match (grounds, more) {
+                        (Some(Grounds::NothingSensitive(why)), Grounds::RegistersAlone) => {
+                            Some(Grounds::NothingSensitive(why))
+                        }
+                        _ => Some(more),
+                    };
+                }
+                decision => return Ok(decision),
+            }
+        }
+        grounds
+            .map(|grounds| Decision::Answer(Reply::Continue(grounds)))
+            .ok_or(Failure(Errno::NOSYS))
+    }
+
+    fn concerned<'a>(&'a self, request: &'a Request) -> impl Iterator<Item = &'a Entry> {
+        request
+            .call()
+            .and_then(|call| self.entries.get(&call))
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.when.holds(request.data()))
+    }
+}

@@ -1,0 +1,477 @@
+//! Which calls are trapped: as data, and as a filter program.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nucleus_seccomp::{Action, Insn, Program, SeccompData, Syscall, offset, op};
+
+use crate::TrapError;
+
+/// A condition on one argument.
+///
+/// `Int` tests look at the lower half of the register alone, as the kernel does
+/// with arguments of type `int`; with a 64-bit test a program would pass by
+/// setting bits that the kernel ignores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ArgTest {
+    /// `(int)argument & mask == value`.
+    Int {
+        /// The argument, 0 to 5.
+        index: u8,
+        /// The bits that count.
+        mask: u32,
+        /// What they must be.
+        value: u32,
+    },
+    /// The whole register has this value.
+    Long {
+        /// The argument, 0 to 5.
+        index: u8,
+        /// What it must be.
+        value: u64,
+    },
+    /// The whole register has another value, such as a pointer that is not NULL.
+    LongNot {
+        /// The argument, 0 to 5.
+        index: u8,
+        /// What it must not be.
+        value: u64,
+    },
+}
+
+impl ArgTest {
+    /// `(int)argument == value`.
+    #[must_use]
+    pub const fn int(index: u8, value: u32) -> Self {
+        Self::Int {
+            index,
+            mask: u32::MAX,
+            value,
+        }
+    }
+
+    const fn index(self) -> u8 {
+        match self {
+            Self::Int { index, .. } | Self::Long { index, .. } | Self::LongNot { index, .. } => {
+                index
+            }
+        }
+    }
+
+    fn holds(self, data: &SeccompData) -> bool {
+        let register = data.args[usize::from(self.index())];
+        match self {
+            Self::Int { mask, value, .. } => register & u64::from(mask) == u64::from(value),
+            Self::Long { value, .. } => register == value,
+            Self::LongNot { value, .. } => register != value,
+        }
+    }
+
+    /// Falls through when it holds; else jumps over `rest` further instructions.
+    fn emit(self, out: &mut Vec<Insn>, rest: u8) {
+        let (low, high) = halves(match self {
+            Self::Int { value, .. } => value.into(),
+            Self::Long { value, .. } | Self::LongNot { value, .. } => value,
+        });
+        out.push(Insn::load(offset::arg_low(self.index())));
+        match self {
+            Self::Int { mask, .. } => {
+                out.push(Insn::stmt(op::AND_K, mask));
+                out.push(Insn::jump(op::JEQ_K, low, 0, rest));
+            }
+            Self::Long { .. } => {
+                out.push(Insn::jump(op::JEQ_K, low, 0, rest + 2));
+                out.push(Insn::load(offset::arg_high(self.index())));
+                out.push(Insn::jump(op::JEQ_K, high, 0, rest));
+            }
+            Self::LongNot { .. } => {
+                out.push(Insn::jump(op::JEQ_K, low, 0, 2));
+                out.push(Insn::load(offset::arg_high(self.index())));
+                out.push(Insn::jump(op::JEQ_K, high, rest, 0));
+            }
+        }
+    }
+
+    const fn length(self) -> u8 {
+        match self {
+            Self::Int { .. } => 3,
+            Self::Long { .. } | Self::LongNot { .. } => 4,
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "each half is meant")]
+const fn halves(value: u64) -> (u32, u32) {
+    (value as u32, (value >> 32) as u32)
+}
+
+/// For which arguments a call is trapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// Whatever they are.
+    Always,
+    /// When every test of one of the lists holds. No list at all: never; a list
+    /// without tests: always.
+    Any(Vec<Vec<ArgTest>>),
+}
+
+impl When {
+    /// When this one test holds.
+    #[must_use]
+    pub fn test(test: ArgTest) -> Self {
+        Self::Any(vec![vec![test]])
+    }
+
+    /// Whether a call is meant.
+    #[must_use]
+    pub fn holds(&self, data: &SeccompData) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Any(lists) => lists
+                .iter()
+                .any(|list| list.iter().all(|test| test.holds(data))),
+        }
+    }
+
+    fn tests(&self) -> impl Iterator<Item = &ArgTest> {
+        match self {
+            Self::Always => [].iter(),
+            Self::Any(lists) => lists.as_slice().iter(),
+        }
+        .flatten()
+    }
+
+    /// Both together.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Any(mut lists), Self::Any(more)) => {
+                lists.extend(more);
+                Self::Any(lists)
+            }
+            _ => Self::Always,
+        }
+    }
+}
+
+/// The calls that are trapped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Traps(BTreeMap<Syscall, When>);
+
+impl Traps {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Traps a call, in addition to what is trapped already.
+    ///
+    /// # Errors
+    ///
+    /// A test of an argument that no call has.
+    pub fn add(&mut self, call: Syscall, when: When) -> Result<(), TrapError> {
+        if let Some(test) = when.tests().find(|test| test.index() > 5) {
+            return Err(TrapError::Argument {
+                call,
+                index: test.index(),
+            });
+        }
+        let when = match self.0.remove(&call) {
+            Some(before) => before.or(when),
+            None => when,
+        };
+        self.0.insert(call, when);
+        Ok(())
+    }
+
+    /// Whether a call is trapped: what the programs are tested against.
+    #[must_use]
+    pub fn holds(&self, data: &SeccompData) -> bool {
+        data.syscall()
+            .and_then(|call| self.0.get(&call))
+            .is_some_and(|when| when.holds(data))
+    }
+
+    /// A filter that traps these calls and allows all others.
+    ///
+    /// It may be installed beside a profile's filter: the kernel asks both and
+    /// takes the stricter answer.
+    ///
+    /// # Errors
+    ///
+    /// It would be longer than the kernel takes.
+    pub fn program(&self) -> Result<Program, TrapError> {
+        let mut insns = Vec::new();
+        self.emit(&mut insns, Action::Allow);
+        Program::new(insns).map_err(|source| TrapError::Load { source })
+    }
+
+    /// One filter that does what the profile's and [`program`](Self::program)
+    /// do together: a denial of the profile is a denial, and of what it lets
+    /// pass these calls are trapped.
+    ///
+    /// # Errors
+    ///
+    /// The profile's filter returns a computed value, or both together are
+    /// longer than the kernel takes.
+    pub fn join(&self, profile: &Program) -> Result<Program, TrapError> {
+        let length = profile.insns().len();
+        let mut insns = profile.insns().to_vec();
+        let mut tails = BTreeMap::new();
+        let mut tail = Vec::new();
+        for (at, insn) in insns.iter_mut().enumerate() {
+            if insn.code == op::RET_A {
+                return Err(TrapError::Computed { at });
+            }
+            if insn.code != op::RET_K {
+                continue;
+            }
+            let action = Action::from_ret(insn.k);
+            // What the kernel would let a trap overrule.
+            if action <= Action::Notify {
+                continue;
+            }
+            let start = *tails.entry(insn.k).or_insert_with(|| {
+                let start = length + tail.len();
+                self.emit(&mut tail, action);
+                start
+            });
+            let skip = u32::try_from(start - at - 1).unwrap_or(u32::MAX);
+            *insn = Insn::stmt(op::JA, skip);
+        }
+        insns.extend(tail);
+        Program::new(insns).map_err(|source| TrapError::Load { source })
+    }
+
+    /// Appends a program that returns `otherwise` for what is not trapped. It
+    /// uses only what the kernel can evaluate when the filter is installed
+    /// (5.11), so that calls which are not trapped cost nothing.
+    fn emit(&self, out: &mut Vec<Insn>, otherwise: Action) {
+        let archs: BTreeSet<u32> = self.0.keys().map(|call| call.arch().audit()).collect();
+        out.push(Insn::load(offset::ARCH));
+        for arch in archs {
+            let mut group = vec![Insn::load(offset::NR)];
+            let calls = self
+                .0
+                .iter()
+                .filter(|(call, _)| call.arch().audit() == arch);
+            for (call, when) in calls {
+                let mut body = Vec::new();
+                emit_when(&mut body, when, otherwise);
+                skip_unless_equal(&mut group, call.number(), body.len());
+                group.extend(body);
+            }
+            group.push(Insn::ret(otherwise));
+            skip_unless_equal(out, arch, group.len());
+            out.extend(group);
+        }
+        out.push(Insn::ret(otherwise));
+    }
+}
+
+/// Goes on when the accumulator is `value`, else skips `length` instructions;
+/// a conditional jump alone reaches no further than 255.
+fn skip_unless_equal(out: &mut Vec<Insn>, value: u32, length: usize) {
+    out.push(Insn::jump(op::JEQ_K, value, 1, 0));
+    out.push(Insn::stmt(
+        op::JA,
+        u32::try_from(length).unwrap_or(u32::MAX),
+    ));
+}
+
+fn emit_when(out: &mut Vec<Insn>, when: &When, otherwise: Action) {
+    let When::Any(lists) = when else {
+        out.push(Insn::ret(Action::Notify));
+        return;
+    };
+    for list in lists {
+        // The tests of one list are few: six arguments, four instructions each.
+        let mut rest: usize = list
+            .iter()
+            .map(|test| usize::from(test.length()))
+            .sum::<usize>()
+            + 1;
+        for test in list {
+            rest -= usize::from(test.length());
+            test.emit(out, u8::try_from(rest).unwrap_or(u8::MAX));
+        }
+        out.push(Insn::ret(Action::Notify));
+    }
+    out.push(Insn::ret(otherwise));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nucleus_seccomp::Arch;
+    use proptest::prelude::*;
+
+    fn call(arch: Arch, name: &str) -> Syscall {
+        Syscall::by_name(arch, name).expect("a call")
+    }
+
+    fn data(call: Syscall, args: [u64; 6]) -> SeccompData {
+        SeccompData {
+            nr: call.number(),
+            arch: call.arch().audit(),
+            instruction_pointer: 0,
+            args,
+        }
+    }
+
+    fn socket_traps() -> Traps {
+        let mut traps = Traps::new();
+        for arch in [Arch::X86_64, Arch::X32, Arch::Aarch64] {
+            let inet = When::test(ArgTest::int(0, 2));
+            traps.add(call(arch, "socket"), inet).expect("valid");
+            traps
+                .add(call(arch, "connect"), When::Always)
+                .expect("valid");
+        }
+        traps
+    }
+
+    #[test]
+    fn only_what_is_meant_is_trapped() {
+        let traps = socket_traps();
+        let program = traps.program().expect("loads");
+        let check = |arch, name, args, expected| {
+            let data = data(call(arch, name), args);
+            assert_eq!(
+                program.run(&data).action,
+                expected,
+                "{arch:?} {name} {args:?}"
+            );
+            assert_eq!(traps.holds(&data), expected == Action::Notify);
+        };
+        let inet = [2, 1, 0, 0, 0, 0];
+        check(Arch::X86_64, "socket", inet, Action::Notify);
+        check(Arch::X32, "socket", inet, Action::Notify);
+        check(Arch::I386, "socket", inet, Action::Allow);
+        check(Arch::X86_64, "socket", [1, 1, 0, 0, 0, 0], Action::Allow);
+        check(Arch::X86_64, "read", inet, Action::Allow);
+        check(Arch::Aarch64, "connect", [0; 6], Action::Notify);
+        // The kernel takes the family as an int: these bits do not count.
+        let dressed = [2 | 7 << 32, 1, 0, 0, 0, 0];
+        check(Arch::X86_64, "socket", dressed, Action::Notify);
+    }
+
+    #[test]
+    fn calls_that_are_not_trapped_run_no_filter() {
+        let program = socket_traps().program().expect("loads");
+        let read = call(Arch::X86_64, "read");
+        assert!(program.cached(read.arch(), read.number()));
+        let connect = call(Arch::X86_64, "connect");
+        assert!(!program.cached(connect.arch(), connect.number()));
+    }
+
+    #[test]
+    fn no_list_never_traps_and_an_empty_one_always() {
+        let read = call(Arch::X86_64, "read");
+        let run = |lists| {
+            let mut traps = Traps::new();
+            traps.add(read, When::Any(lists)).expect("valid");
+            traps
+                .program()
+                .expect("loads")
+                .run(&data(read, [0; 6]))
+                .action
+        };
+        assert_eq!(run(vec![]), Action::Allow);
+        assert_eq!(run(vec![vec![]]), Action::Notify);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let read = call(Arch::X86_64, "read");
+        let error = Traps::new().add(read, When::test(ArgTest::int(6, 0)));
+        assert!(matches!(error, Err(TrapError::Argument { index: 6, .. })));
+        let computed =
+            Program::new(vec![Insn::load(offset::NR), Insn::stmt(op::RET_A, 0)]).expect("loads");
+        let error = socket_traps().join(&computed);
+        assert_eq!(error, Err(TrapError::Computed { at: 1 }));
+    }
+
+    const CALLS: [&str; 6] = ["read", "socket", "connect", "openat", "clone", "mmap"];
+
+    fn a_call() -> impl Strategy<Value = Syscall> {
+        let arch = prop::sample::select(vec![Arch::X86_64, Arch::X32, Arch::Aarch64]);
+        (arch, prop::sample::select(&CALLS[..])).prop_map(|(arch, name)| call(arch, name))
+    }
+
+    fn a_value() -> impl Strategy<Value = u64> {
+        let small = prop::sample::select(vec![0_u64, 1, 2, 3, 1 << 31, 1 << 32, (1 << 32) | 2]);
+        prop_oneof![4 => small, 1 => any::<u64>()]
+    }
+
+    fn a_test() -> impl Strategy<Value = ArgTest> {
+        let index = 0..6_u8;
+        (index, 0..3_u8, a_value(), a_value()).prop_map(|(index, kind, value, mask)| match kind {
+            0 => ArgTest::Int {
+                index,
+                mask: u32::try_from(mask & 0xffff_ffff).expect("masked"),
+                value: u32::try_from(value & 0xffff_ffff).expect("masked"),
+            },
+            1 => ArgTest::Long { index, value },
+            _ => ArgTest::LongNot { index, value },
+        })
+    }
+
+    fn some_traps() -> impl Strategy<Value = Traps> {
+        let list = prop::collection::vec(a_test(), 0..5);
+        let when = prop_oneof![
+            1 => Just(When::Always),
+            4 => prop::collection::vec(list, 0..4).prop_map(When::Any),
+        ];
+        prop::collection::vec((a_call(), when), 0..6).prop_map(|list| {
+            let mut traps = Traps::new();
+            for (call, when) in list {
+                traps.add(call, when).expect("indices are in range");
+            }
+            traps
+        })
+    }
+
+    fn some_data() -> impl Strategy<Value = SeccompData> {
+        (a_call(), prop::array::uniform6(a_value())).prop_map(|(call, args)| data(call, args))
+    }
+
+    /// A profile that answers by call: in place of a compiled one.
+    fn some_profile() -> impl Strategy<Value = Program> {
+        let action = prop::sample::select(vec![
+            Action::KillProcess,
+            Action::Trap(3),
+            Action::Errno(1),
+            Action::Notify,
+            Action::Trace(9),
+            Action::Log,
+            Action::Allow,
+        ]);
+        let rule = (a_call(), action.clone());
+        (prop::collection::vec(rule, 0..6), action).prop_map(|(rules, default)| {
+            let mut insns = vec![Insn::load(offset::NR)];
+            for (call, action) in rules {
+                insns.push(Insn::jump(op::JEQ_K, call.number(), 0, 1));
+                insns.push(Insn::ret(action));
+            }
+            insns.push(Insn::ret(default));
+            Program::new(insns).expect("loads")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_program_traps_what_the_traps_say(traps in some_traps(), data in some_data()) {
+            let action = traps.program().expect("loads").run(&data).action;
+            prop_assert_eq!(action == Action::Notify, traps.holds(&data));
+        }
+
+        #[test]
+        fn joined_filters_answer_as_the_kernel_does_for_both(
+            traps in some_traps(), profile in some_profile(), data in some_data(),
+        ) {
+            let joined = traps.join(&profile).expect("loads").run(&data).action;
+            let own = traps.program().expect("loads").run(&data).action;
+            prop_assert_eq!(joined, profile.run(&data).action.min(own));
+        }
+    }
+}
