@@ -209,6 +209,71 @@ pub enum ProofError {
     },
 }
 
+/// Why nothing can be compared with libseccomp.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DifftestError {
+    /// The library cannot be loaded.
+    #[error(
+        "loading libseccomp.so.2 failed; install the package libseccomp2 (Debian) or libseccomp (others)"
+    )]
+    NotThere,
+    /// A function is missing.
+    #[error("libseccomp.so.2 has no function {name}; it is older than 2.4")]
+    Symbol {
+        /// The function.
+        name: String,
+    },
+    /// `seccomp_init`
+    #[error("libseccomp refuses the default action {action:#x}")]
+    Init {
+        /// As a return value of a filter.
+        action: u32,
+    },
+    /// `seccomp_arch_add` or `seccomp_arch_remove`
+    #[error("libseccomp refuses the architecture {arch:#x} (errno {errno})")]
+    Arch {
+        /// libseccomp's token.
+        arch: u32,
+        /// What it said.
+        errno: i32,
+    },
+    /// `seccomp_attr_set`
+    #[error("libseccomp refuses to make a binary tree (errno {errno}); that takes 2.5.0")]
+    Optimize {
+        /// What it said.
+        errno: i32,
+    },
+    /// `seccomp_rule_add_array`
+    #[error(
+        "libseccomp refuses a rule for {call} (errno {errno}); EEXIST (17) means that it contradicts another"
+    )]
+    Rule {
+        /// The call.
+        call: String,
+        /// What it said.
+        errno: i32,
+    },
+    /// `seccomp_export_bpf`
+    #[error("libseccomp cannot export its filter (errno {errno})")]
+    Export {
+        /// What it said.
+        errno: i32,
+    },
+    /// The export is no filter.
+    #[error("libseccomp exported what the kernel would not load")]
+    Load(#[from] LoadError),
+    /// Our side: resolving.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Our side: compiling.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The comparison.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+}
+
 /// Why `seccomp(2)` did not install a filter. Holds no memory of its own, so
 /// that it can be made between fork and exec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

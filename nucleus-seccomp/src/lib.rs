@@ -7,6 +7,7 @@ mod arch;
 mod compile;
 mod completeness;
 mod data;
+pub mod difftest;
 mod dump;
 mod error;
 mod insn;
@@ -28,8 +29,8 @@ pub use compile::CompileOptions;
 pub use completeness::Completeness;
 pub use data::SeccompData;
 pub use error::{
-    CompileError, DumpError, InstallError, ListingError, LoadError, ProfileError, ProofError,
-    ResolveError,
+    CompileError, DifftestError, DumpError, InstallError, ListingError, LoadError, ProfileError,
+    ProofError, ResolveError,
 };
 pub use insn::{Insn, offset, op};
 pub use install::InstallFlags;

@@ -50,11 +50,11 @@ pub(super) const X32_OWN: &[Entry] = &[
     (547, "pwritev2"),
 ];
 
-/// The numbers below 512 that x32 does not have (`64` in `syscall_64.tbl`).
+/// The numbers of x86_64 that x32 does not have (`64` in `syscall_64.tbl`).
 const X32_LACKS: &[u32] = &[
     13, 15, 16, 19, 20, 45, 46, 47, 54, 55, 59, 101, 127, 128, 129, 131, 134, 156, 174, 177, 178,
     180, 205, 206, 209, 211, 214, 215, 222, 236, 244, 246, 247, 273, 274, 278, 279, 295, 296, 297,
-    299, 307, 310, 311, 322, 327, 328,
+    299, 307, 310, 311, 322, 327, 328, 453,
 ];
 
 /// Whether the architecture really has this number of its table in the crate.

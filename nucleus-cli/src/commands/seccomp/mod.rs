@@ -2,6 +2,7 @@
 
 mod call;
 mod compile;
+mod difftest;
 mod disasm;
 pub(crate) mod generate;
 mod input;
@@ -20,6 +21,8 @@ use crate::exit::Exit;
 pub(crate) enum Command {
     /// Make a filter of a profile
     Compile(compile::Args),
+    /// Compare the filter of a profile with libseccomp's
+    Difftest(difftest::Args),
     /// Show a filter as text
     Disasm(disasm::Args),
     /// Make the smallest profile that allows what traces hold
@@ -40,6 +43,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Compile(args) => compile::run(&args),
+        Command::Difftest(args) => difftest::run(&args),
         Command::Disasm(args) => disasm::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::List(args) => list::run(&args),

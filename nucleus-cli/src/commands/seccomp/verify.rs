@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use nucleus_seccomp::CompileOptions;
 use nucleus_seccomp::proof::{self, Answer, CounterExample};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::call;
 use super::input::{self, Filter};
@@ -74,24 +74,24 @@ pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
         }
     };
     let answer = proof::equal(&policy, &program).context("comparing profile and filter")?;
-    let report = Report {
+    let wording = Wording {
         holds: "equivalent",
         fails: "not equivalent",
         names: [self::name(&args.profile), name],
     };
-    report.print(&answer, args.json)
+    wording.print(&answer, args.json)
 }
 
 pub(crate) fn equal(args: &PairArgs) -> anyhow::Result<Exit> {
     let [a, b] = args.read()?;
     let answer = proof::equal(a.subject(), b.subject()).context("comparing both")?;
-    args.report("equal", "different").print(&answer, args.json)
+    args.wording("equal", "different").print(&answer, args.json)
 }
 
 pub(crate) fn subset(args: &PairArgs) -> anyhow::Result<Exit> {
     let [a, b] = args.read()?;
     let answer = proof::subset(a.subject(), b.subject()).context("comparing both")?;
-    args.report("subset", "not a subset")
+    args.wording("subset", "not a subset")
         .print(&answer, args.json)
 }
 
@@ -103,8 +103,8 @@ impl PairArgs {
         ])
     }
 
-    fn report(&self, holds: &'static str, fails: &'static str) -> Report {
-        Report {
+    fn wording(&self, holds: &'static str, fails: &'static str) -> Wording {
+        Wording {
             holds,
             fails,
             names: [name(&self.a), name(&self.b)],
@@ -117,54 +117,56 @@ fn name(path: &Path) -> String {
 }
 
 /// How an answer is worded.
-struct Report {
-    holds: &'static str,
-    fails: &'static str,
-    names: [String; 2],
+pub(super) struct Wording {
+    pub(super) holds: &'static str,
+    pub(super) fails: &'static str,
+    /// What is on the left, and on the right.
+    pub(super) names: [String; 2],
 }
 
-impl Report {
+impl Wording {
     fn print(&self, answer: &Answer, json: bool) -> anyhow::Result<Exit> {
-        let (text, exit) = match answer {
-            Answer::Holds { classes, evaluated } => {
-                let text = if json {
-                    let answer = self.holds;
-                    json!({ "answer": answer, "classes": classes, "evaluated": evaluated })
-                        .to_string()
-                } else {
-                    format!(
-                        "{}: {classes} classes of calls, {evaluated} calls evaluated one by one",
-                        self.holds
-                    )
-                };
-                (text, Exit::SUCCESS)
-            }
-            Answer::Fails(example) => (self.example(example, json), Exit::DIFFERENT),
+        let text = if json {
+            self.json(answer).to_string()
+        } else {
+            self.text(answer)
         };
         writeln!(std::io::stdout(), "{text}").context("writing to standard output")?;
-        Ok(exit)
+        Ok(match answer {
+            Answer::Holds { .. } => Exit::SUCCESS,
+            Answer::Fails(_) => Exit::DIFFERENT,
+        })
     }
 
-    fn example(&self, example: &CounterExample, json: bool) -> String {
-        let sides = [example.left, example.right];
-        if json {
-            let sides: Vec<_> = self
-                .names
-                .iter()
-                .zip(sides)
-                .map(|(name, action)| json!({ "name": name, "action": action.to_string() }))
-                .collect();
-            return json!({
+    pub(super) fn text(&self, answer: &Answer) -> String {
+        match answer {
+            Answer::Holds { classes, evaluated } => format!(
+                "{}: {classes} classes of calls, {evaluated} calls evaluated one by one",
+                self.holds
+            ),
+            Answer::Fails(CounterExample { data, left, right }) => format!(
+                "{}: {}\n  {}: {left}\n  {}: {right}",
+                self.fails,
+                call::describe(data),
+                self.names[0],
+                self.names[1]
+            ),
+        }
+    }
+
+    pub(super) fn json(&self, answer: &Answer) -> Value {
+        match answer {
+            Answer::Holds { classes, evaluated } => {
+                json!({ "answer": self.holds, "classes": classes, "evaluated": evaluated })
+            }
+            Answer::Fails(CounterExample { data, left, right }) => json!({
                 "answer": self.fails,
-                "call": call::to_json(&example.data),
-                "verdicts": sides,
-            })
-            .to_string();
+                "call": call::to_json(data),
+                "verdicts": [
+                    { "name": self.names[0], "action": left.to_string() },
+                    { "name": self.names[1], "action": right.to_string() },
+                ],
+            }),
         }
-        let mut text = format!("{}: {}", self.fails, call::describe(&example.data));
-        for (name, action) in self.names.iter().zip(sides) {
-            text.push_str(&format!("\n  {name}: {action}"));
-        }
-        text
     }
 }
