@@ -5,9 +5,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown};
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{PidfdGetfdFlags, WaitId, WaitIdOptions};
 
 use crate::error::LaunchError;
 use crate::launch::Autopsy;
@@ -149,6 +150,47 @@ impl Child {
                 what: "release the program",
                 source: errno.into(),
             }),
+        }
+    }
+
+    /// Lets a program of [`Command::listen`](crate::Command::listen) install
+    /// its filter, and takes the listener for the filter's `Notify` verdicts.
+    ///
+    /// Returns before exec, which may be such a call itself: answer it. When
+    /// the program then cannot be executed, [`Child::wait`] says why.
+    ///
+    /// # Errors
+    ///
+    /// Why the program did not come to its filter, or pidfd_getfd(2) (5.6)
+    /// failed: a filter on this process forbids it, or Yama's `ptrace_scope`.
+    pub fn take_listener(&mut self) -> Result<OwnedFd, LaunchError> {
+        self.let_go()?;
+        let number = loop {
+            if let Some(number) = self.autopsy.report().offered() {
+                break number;
+            }
+            let mut fds = [PollFd::new(&self.program, PollFlags::IN)];
+            if rustix::event::poll(&mut fds, Some(&Timespec::default())) != Ok(0) {
+                return Err(self.never_started());
+            }
+            // The other side is some microseconds away and cannot wake anyone.
+            std::thread::yield_now();
+        };
+        let listener =
+            rustix::process::pidfd_getfd(&self.program, number, PidfdGetfdFlags::empty());
+        match listener {
+            Ok(listener) => {
+                self.autopsy.report().taken();
+                Ok(listener)
+            }
+            Err(errno) => {
+                // It waits for ever otherwise.
+                drop(self.kill());
+                Err(LaunchError::Parent {
+                    what: "take the filter's listener from the program with pidfd_getfd",
+                    source: errno.into(),
+                })
+            }
         }
     }
 

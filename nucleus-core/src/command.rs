@@ -38,6 +38,7 @@ pub struct Command {
     pub(crate) filter: Option<Program>,
     pub(crate) filter_flags: InstallFlags,
     pub(crate) hold: bool,
+    pub(crate) listen: bool,
 }
 
 /// Changes to the environment that the program would get by itself.
@@ -83,6 +84,7 @@ impl Command {
             filter: None,
             filter_flags: InstallFlags::empty(),
             hold: false,
+            listen: false,
         }
     }
 
@@ -173,6 +175,13 @@ impl Command {
     /// [`LOG`](InstallFlags::LOG); none by default.
     pub fn filter_flags(&mut self, flags: InstallFlags) -> &mut Self {
         self.filter_flags = flags;
+        self
+    }
+
+    /// Whether somebody answers the filter's `Notify` verdicts: the program
+    /// waits, as with [`Command::hold`], for [`Child::take_listener`].
+    pub fn listen(&mut self, listen: bool) -> &mut Self {
+        self.listen = listen;
         self
     }
 

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
@@ -84,7 +84,14 @@ fn step_by_step<'a>(
         Step::Announce => announce(prepared.gate),
         Step::Hold => hold(prepared.gate),
         Step::Filter(filter, flags) => match filter.install(*flags) {
-            Ok(_no_listener) => Ok(()),
+            Ok(listener) => {
+                if let Some(listener) = listener {
+                    // Left open, because the filter may forbid to close it;
+                    // exec does.
+                    prepared.report.hand_over(listener.into_raw_fd());
+                }
+                Ok(())
+            }
             Err(error) => Err(Fault {
                 call: Call::Seccomp,
                 errno: Errno::from_raw_os_error(error.errno()),

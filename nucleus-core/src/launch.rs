@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use nucleus_seccomp::{Action, Arch, SeccompData};
+use nucleus_seccomp::{Action, Arch, InstallFlags, SeccompData};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::PidfdFlags;
@@ -75,13 +75,15 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     if command.filter.is_some() {
         program.push(Step::NoNewPrivs);
     }
-    program.push(if command.hold {
+    program.push(if command.hold || command.listen {
         Step::Hold
     } else {
         Step::Announce
     });
     if let Some(filter) = &command.filter {
-        program.push(Step::Filter(filter.clone(), command.filter_flags));
+        let mut flags = command.filter_flags;
+        flags.set(InstallFlags::NEW_LISTENER, command.listen);
+        program.push(Step::Filter(filter.clone(), flags));
     }
     program.push(Step::Exec);
 
@@ -189,7 +191,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 report,
             },
         },
-        command.hold,
+        command.hold || command.listen,
     )
 }
 
@@ -229,6 +231,11 @@ pub(crate) struct Autopsy {
 }
 
 impl Autopsy {
+    /// What the child tells and hears without system calls.
+    pub(crate) const fn report(&self) -> &Report {
+        &self.report
+    }
+
     /// A step failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.report.failure().is_some()

@@ -80,7 +80,7 @@ pub(crate) struct Failure {
 
 /// The shared memory: written once, by whoever fails first.
 #[derive(Debug)]
-pub(crate) struct Report(SharedWords<5>);
+pub(crate) struct Report(SharedWords<7>);
 
 impl Report {
     pub(crate) fn new() -> Result<Self, Errno> {
@@ -89,21 +89,45 @@ impl Report {
 
     /// Records which of the places where the program might be it was found in.
     pub(crate) fn found(&self, candidate: usize) {
-        let [.., found] = self.0.words();
+        let [_, _, _, _, found, ..] = self.0.words();
         let candidate = u32::try_from(candidate).unwrap_or(u32::MAX);
         found.store(candidate, Ordering::Relaxed);
     }
 
     /// Where the program was found, or what was looked at last.
     pub(crate) fn candidate(&self) -> usize {
-        let [.., found] = self.0.words();
+        let [_, _, _, _, found, ..] = self.0.words();
         usize::try_from(found.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    /// Offers a descriptor of this process and waits until the parent has
+    /// taken a copy. Waiting is spinning: the filter that is in force by now
+    /// may forbid every call that could sleep.
+    pub(crate) fn hand_over(&self, descriptor: i32) {
+        let [.., offered, taken] = self.0.words();
+        offered.store(descriptor.unsigned_abs() + 1, Ordering::Release);
+        while taken.load(Ordering::Acquire) == 0 {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The descriptor that is offered, by its number in the other process.
+    pub(crate) fn offered(&self) -> Option<i32> {
+        let [.., offered, _taken] = self.0.words();
+        let number = offered.load(Ordering::Acquire).checked_sub(1)?;
+        i32::try_from(number).ok()
+    }
+
+    /// Lets the other process go on.
+    pub(crate) fn taken(&self) {
+        let [.., taken] = self.0.words();
+        taken.store(1, Ordering::Release);
     }
 
     /// Records a failure. The stage is stored last, so that a reader who sees
     /// it sees the rest.
     pub(crate) fn fail(&self, failure: Failure) {
-        let [stage, step, call, errno, _found] = self.0.words();
+        let [stage, step, call, errno, ..] = self.0.words();
         let index = u32::try_from(failure.step).unwrap_or(u32::MAX);
         step.store(index, Ordering::Relaxed);
         call.store(failure.fault.call as u32, Ordering::Relaxed);
@@ -114,7 +138,7 @@ impl Report {
 
     /// The failure, if there was one.
     pub(crate) fn failure(&self) -> Option<Failure> {
-        let [stage, step, call, errno, _found] = self.0.words();
+        let [stage, step, call, errno, ..] = self.0.words();
         let stage = match stage.load(Ordering::Acquire) {
             0 => return None,
             stage if stage == Stage::Init as u32 => Stage::Init,

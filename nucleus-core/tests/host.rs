@@ -443,3 +443,49 @@ fn nothing_outlives_a_killed_parent() {
         read.read_to_end(&mut rest).unwrap();
     }
 }
+
+#[test]
+fn the_listener_of_a_filter_is_handed_over_before_exec() {
+    for call in [libc::SYS_uname, libc::SYS_execve] {
+        let mut child = Command::new("uname")
+            .filter(deny(call, Action::Notify))
+            .listen(true)
+            .stderr(Stdio::Null)
+            .spawn()
+            .unwrap();
+        let listener = child.take_listener().unwrap();
+        // The program waits in its call until somebody answers.
+        let mut fds = [rustix::event::PollFd::new(
+            &listener,
+            rustix::event::PollFlags::IN,
+        )];
+        assert_eq!(rustix::event::poll(&mut fds, None), Ok(1));
+        assert!(child.try_wait().unwrap().is_none());
+        if call == libc::SYS_execve {
+            // Before exec the program itself still holds the listener open.
+            child.kill().unwrap();
+            assert!(matches!(
+                child.wait(),
+                Err(LaunchError::KilledEarly { signal: 9 })
+            ));
+        } else {
+            // With no listener left the call fails with ENOSYS.
+            drop(listener);
+            assert_eq!(child.wait().unwrap().code(), Some(1));
+        }
+    }
+}
+
+#[test]
+fn a_program_that_never_gets_to_its_filter_has_no_listener() {
+    let mut child = Command::new("true")
+        .filter(deny(libc::SYS_uname, Action::Notify))
+        .listen(true)
+        .spawn()
+        .unwrap();
+    child.signal(libc::SIGKILL).unwrap();
+    assert!(matches!(
+        child.take_listener(),
+        Err(LaunchError::KilledEarly { signal: 9 })
+    ));
+}
