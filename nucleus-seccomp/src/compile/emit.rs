@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Action, Insn, op};
+use crate::{Action, Insn, X32_SYSCALL_BIT, offset, op};
 
 /// An instruction that others may jump to, counted from the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub(super) struct Emitter {
     reversed: Vec<Insn>,
     /// The nearest return of each action, by `SECCOMP_RET_*` value.
     returns: BTreeMap<u32, Label>,
+    /// The nearest test of the x32 bit that leads to each two places.
+    x32_tests: BTreeMap<(Label, Label), Label>,
 }
 
 /// How far a conditional jump is let reach: two below what eight bits hold,
@@ -33,6 +35,7 @@ impl Emitter {
         Self {
             reversed: Vec::new(),
             returns: BTreeMap::new(),
+            x32_tests: BTreeMap::new(),
         }
     }
 
@@ -45,6 +48,7 @@ impl Emitter {
     pub(super) fn truncate(&mut self, len: usize) {
         self.reversed.truncate(len);
         self.returns.retain(|_, label| label.0 < len);
+        self.x32_tests.retain(|_, label| label.0 < len);
     }
 
     pub(super) fn into_insns(mut self) -> Vec<Insn> {
@@ -86,6 +90,20 @@ impl Emitter {
         let skip = |label| u8::try_from(self.distance(label)).unwrap_or(u8::MAX);
         let insn = Insn::jump(code, k, skip(yes), skip(no));
         self.push(insn)
+    }
+
+    /// Goes to `yes` if the number has the x32 bit, to `no` if not; an earlier
+    /// test if it is near enough.
+    pub(super) fn x32_test(&mut self, yes: Label, no: Label) -> Label {
+        match self.x32_tests.get(&(yes, no)) {
+            Some(&label) if self.distance(label) < REACH => label,
+            _ => {
+                let test = self.branch(op::JSET_K, X32_SYSCALL_BIT, yes, no);
+                let label = self.load(offset::NR, test);
+                self.x32_tests.insert((yes, no), label);
+                label
+            }
+        }
     }
 
     /// An instruction that does not jump.

@@ -4,16 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::argument::Outcome;
 use crate::policy::{Policy, has_wide_registers};
-use crate::{Arch, Syscall};
+use crate::{Arch, Syscall, X32_SYSCALL_BIT};
 
-/// Neighbouring numbers with one outcome.
+/// What becomes of a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leaf {
+    /// The same with and without the x32 bit, or that bit was looked at.
+    One(Outcome),
+    /// One thing without the x32 bit and another with it.
+    ByAbi { plain: Outcome, x32: Outcome },
+}
+
+/// Neighbouring numbers with one leaf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Interval {
     /// The first number, as a call.
     pub(super) call: Syscall,
     pub(super) first: u32,
     pub(super) last: u32,
-    pub(super) outcome: Outcome,
+    pub(super) leaf: Leaf,
     /// How often its calls are made; at least 1.
     pub(super) weight: u64,
 }
@@ -24,53 +33,104 @@ impl Interval {
     }
 }
 
-/// Where the architecture of an `x86_64` number changes: bit 30, and -1, which
-/// is of no ABI (see [`Arch::of`]).
+/// The numbers of an `AUDIT_ARCH_*` value, in order, without gaps.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) intervals: Vec<Interval>,
+    /// Whether the numbers are those without the x32 bit.
+    pub(super) folded: bool,
+}
+
+/// Where the architecture of an `x86_64` number changes: the x32 bit, and -1,
+/// which is of no ABI (see [`Arch::of`]).
 const X32_EDGES: [u32; 4] = [0x4000_0000, 0x8000_0000, 0xc000_0000, u32::MAX];
 
-/// All numbers from 0 to `u32::MAX`, in order, without gaps.
-pub(super) fn intervals(
-    policy: &Policy,
-    audit: u32,
-    hot: &BTreeMap<Syscall, u64>,
-) -> Vec<Interval> {
-    let mut starts = BTreeSet::from([0]);
-    starts.extend(X32_EDGES);
-    for arch in policy.arch_policies() {
-        for &number in arch.calls.keys() {
-            starts.insert(number);
-            starts.extend(number.checked_add(1));
+impl Line {
+    /// Cuts the line of all numbers.
+    ///
+    /// Where the policy knows x32, it is folded: a number and the same one
+    /// with the x32 bit are looked at together, for most of them are the same
+    /// call and have the same leaf.
+    pub(super) fn new(policy: &Policy, audit: u32, hot: &BTreeMap<Syscall, u64>) -> Self {
+        let folded = audit == Arch::X32.audit() && policy.arches().any(|arch| arch == Arch::X32);
+        let fold = |number: u32| {
+            if folded {
+                number & !X32_SYSCALL_BIT
+            } else {
+                number
+            }
+        };
+        let mut starts: BTreeSet<u32> = X32_EDGES.into_iter().map(fold).collect();
+        starts.insert(0);
+        for arch in policy.arch_policies() {
+            let newer = arch.newer.map(|newer| newer.above);
+            for &number in arch.calls.keys() {
+                starts.insert(fold(number));
+            }
+            let ends = arch.calls.keys().copied().chain(newer);
+            starts.extend(ends.filter_map(|number| fold(number).checked_add(1)));
         }
-        if let Some(newer) = arch.newer {
-            starts.extend(newer.above.checked_add(1));
+        if folded {
+            // No number has the bit that was cleared.
+            starts.retain(|start| start & X32_SYSCALL_BIT == 0);
         }
+        let mut line = Self {
+            intervals: cut(&starts, |first| leaf(policy, audit, first, folded)),
+            folded,
+        };
+        for (call, &count) in hot {
+            if call.arch().audit() == audit {
+                line.weigh(fold(call.number()), count);
+            }
+        }
+        line
     }
-    let starts: Vec<u32> = starts.into_iter().collect();
+
+    fn weigh(&mut self, number: u32, count: u64) {
+        let intervals = &mut self.intervals;
+        let index = intervals.partition_point(|interval| interval.last < number);
+        let weight = &mut intervals[index].weight;
+        *weight = weight.saturating_add(count);
+    }
+}
+
+/// Intervals from start to start; neighbours with equal leaves are one.
+fn cut(starts: &BTreeSet<u32>, leaf: impl Fn(u32) -> Option<(Syscall, Leaf)>) -> Vec<Interval> {
     let mut intervals: Vec<Interval> = Vec::new();
-    for (index, &first) in starts.iter().enumerate() {
-        let last = starts.get(index + 1).map_or(u32::MAX, |next| next - 1);
-        let Some(arch) = Arch::of(audit, first) else {
+    let lasts = starts.iter().skip(1).map(|next| next - 1);
+    for (&first, last) in starts.iter().zip(lasts.chain([u32::MAX])) {
+        let Some((call, leaf)) = leaf(first) else {
             continue;
         };
-        let verdict = policy.verdict(Syscall::new(arch, first));
-        let outcome = Outcome::new(&verdict, has_wide_registers(arch));
         match intervals.last_mut() {
-            Some(before) if before.outcome == outcome => before.last = last,
+            Some(before) if before.leaf == leaf => before.last = last,
             _ => intervals.push(Interval {
-                call: Syscall::new(arch, first),
+                call,
                 first,
                 last,
-                outcome,
+                leaf,
                 weight: 1,
             }),
         }
     }
-    for (call, &count) in hot {
-        if call.arch().audit() == audit {
-            let index = intervals.partition_point(|interval| interval.last < call.number());
-            let weight = &mut intervals[index].weight;
-            *weight = weight.saturating_add(count);
-        }
-    }
     intervals
+}
+
+fn leaf(policy: &Policy, audit: u32, number: u32, folded: bool) -> Option<(Syscall, Leaf)> {
+    let call = |number| Arch::of(audit, number).map(|arch| Syscall::new(arch, number));
+    let outcome =
+        |call: Syscall| Outcome::new(&policy.verdict(call), has_wide_registers(call.arch()));
+    let plain = call(number)?;
+    let leaf = if folded {
+        let x32 = outcome(call(number | X32_SYSCALL_BIT)?);
+        let plain = outcome(plain);
+        if plain == x32 {
+            Leaf::One(plain)
+        } else {
+            Leaf::ByAbi { plain, x32 }
+        }
+    } else {
+        Leaf::One(outcome(plain))
+    };
+    Some((plain, leaf))
 }

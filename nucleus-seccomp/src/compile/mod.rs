@@ -19,6 +19,7 @@ mod tree;
 use std::collections::BTreeMap;
 
 use self::emit::{Emitter, Label};
+use self::interval::Line;
 use crate::policy::Policy;
 use crate::{CompileError, MAX_INSNS, Program, Syscall, offset, op};
 
@@ -41,17 +42,17 @@ impl Policy {
     pub fn compile(&self, options: &CompileOptions) -> Result<Program, CompileError> {
         let mut emitter = Emitter::new();
         let mut arguments = argument::Arguments::default();
-        let mut sections: Vec<(u32, Label)> = Vec::new();
-        let mut audits: Vec<u32> = self.arches().map(crate::Arch::audit).collect();
-        audits.dedup();
-        // From the end of the program to its start, so the machine's own last.
-        for &audit in audits.iter().rev() {
-            if sections.iter().any(|section| section.0 == audit) {
-                continue;
+        let mut audits: Vec<u32> = Vec::new();
+        for arch in self.arches() {
+            if !audits.contains(&arch.audit()) {
+                audits.push(arch.audit());
             }
-            let intervals = interval::intervals(self, audit, &options.hot);
-            let root = tree::emit(&mut emitter, &mut arguments, &intervals);
-            sections.push((audit, emitter.load(offset::NR, root)));
+        }
+        // From the end of the program to its start, so the machine's own last.
+        let mut sections: Vec<(u32, Label)> = Vec::new();
+        for &audit in audits.iter().rev() {
+            let line = Line::new(self, audit, &options.hot);
+            sections.push((audit, tree::emit(&mut emitter, &mut arguments, &line)));
         }
         let mut next = emitter.ret(self.bad_arch());
         for (audit, section) in sections {

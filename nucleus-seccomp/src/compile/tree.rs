@@ -1,14 +1,14 @@
 //! A decision tree over the intervals.
 //!
 //! A number is looked up by `>=` down to a block: a few intervals in which all
-//! but single numbers have the same outcome, so that an `==` for each of
+//! but single numbers have the same leaf, so that an `==` for each of
 //! those decides the rest. A single number in the midst of others costs one
 //! instruction so, and not the two that its edges would.
 
-use super::argument::{Arguments, Outcome};
+use super::argument::Arguments;
 use super::emit::{Emitter, Label};
-use super::interval::Interval;
-use crate::op;
+use super::interval::{Interval, Leaf, Line};
+use crate::{Syscall, X32_SYSCALL_BIT, offset, op};
 
 /// The most `==` in a row: more make the program shorter, and slower.
 const MAX_SINGLES: usize = 3;
@@ -17,13 +17,13 @@ const MAX_SINGLES: usize = 3;
 struct Block<'a> {
     intervals: &'a [Interval],
     /// Where none of the single numbers is met.
-    rest: &'a Outcome,
+    rest: &'a Leaf,
 }
 
 impl Block<'_> {
-    /// The intervals, all of one number, that have another outcome than the rest.
+    /// The intervals, all of one number, that have another leaf than the rest.
     fn singles(&self) -> impl Iterator<Item = &Interval> {
-        let differs = |interval: &&Interval| interval.outcome != *self.rest;
+        let differs = |interval: &&Interval| interval.leaf != *self.rest;
         self.intervals.iter().filter(differs)
     }
 
@@ -33,13 +33,13 @@ impl Block<'_> {
     }
 }
 
-/// Emits the tree; its root expects the number in `A`.
-pub(super) fn emit(
-    emitter: &mut Emitter,
-    arguments: &mut Arguments,
-    intervals: &[Interval],
-) -> Label {
-    subtree(emitter, arguments, &blocks(intervals))
+/// Emits what decides a number, the load of it included.
+pub(super) fn emit(emitter: &mut Emitter, arguments: &mut Arguments, line: &Line) -> Label {
+    let mut root = subtree(emitter, arguments, &blocks(&line.intervals));
+    if line.folded {
+        root = emitter.and(!X32_SYSCALL_BIT, root);
+    }
+    emitter.load(offset::NR, root)
 }
 
 /// Cuts the line so that the tree has the fewest instructions.
@@ -71,13 +71,13 @@ fn blocks(intervals: &[Interval]) -> Vec<Block<'_>> {
 fn block(intervals: &[Interval]) -> Option<Block<'_>> {
     let mut wide = intervals.iter().filter(|interval| !interval.is_single());
     let rest = match wide.next() {
-        Some(first) if wide.all(|interval| interval.outcome == first.outcome) => first,
+        Some(first) if wide.all(|interval| interval.leaf == first.leaf) => first,
         Some(_) => return None,
         None => intervals.iter().max_by_key(|interval| interval.weight)?,
     };
     let block = Block {
         intervals,
-        rest: &rest.outcome,
+        rest: &rest.leaf,
     };
     (block.singles().count() <= MAX_SINGLES).then_some(block)
 }
@@ -112,10 +112,21 @@ fn leaf(emitter: &mut Emitter, arguments: &mut Arguments, block: &Block<'_>) -> 
     let mut singles: Vec<&Interval> = block.singles().collect();
     // The heaviest is tried first, so it is written last.
     singles.sort_by_key(|interval| interval.weight);
-    let mut next = arguments.emit(emitter, block.rest, block.intervals[0].call);
+    let mut next = outcome(emitter, arguments, block.rest, block.intervals[0].call);
     for single in singles {
-        let yes = arguments.emit(emitter, &single.outcome, single.call);
+        let yes = outcome(emitter, arguments, &single.leaf, single.call);
         next = emitter.branch(op::JEQ_K, single.first, yes, next);
     }
     next
+}
+
+fn outcome(emitter: &mut Emitter, arguments: &mut Arguments, leaf: &Leaf, call: Syscall) -> Label {
+    match leaf {
+        Leaf::One(outcome) => arguments.emit(emitter, outcome, call),
+        Leaf::ByAbi { plain, x32 } => {
+            let plain = arguments.emit(emitter, plain, call);
+            let x32 = arguments.emit(emitter, x32, call);
+            emitter.x32_test(x32, plain)
+        }
+    }
 }
