@@ -46,7 +46,11 @@ fn show(name: &[u8]) -> String {
         [2, 0, high, low, a, b, c, d, ..] => {
             format!("{a}.{b}.{c}.{d}:{}", u16::from_be_bytes([*high, *low]))
         }
-        [1, 0, path @ ..] => format!("unix {}", path.trim_ascii_end().escape_ascii()),
+        [1, 0, path @ ..] => {
+            let end = path.iter().skip(1).position(|&byte| byte == 0);
+            let path = &path[..end.map_or(path.len(), |end| end + 1)];
+            format!("unix {}", path.escape_ascii())
+        }
         [family, ..] => format!("family {family}"),
         [] => "nowhere".to_owned(),
     }

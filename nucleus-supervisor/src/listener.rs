@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use nucleus_seccomp::KernelVersion;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
@@ -11,6 +12,15 @@ use crate::{Error, Request};
 
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (6.6; `include/uapi/linux/seccomp.h`).
 const SYNC_WAKE_UP: usize = 1;
+
+/// Since this kernel a receive that waits ends with the last task; before, it
+/// never does, and must be kept from waiting.
+const RECEIVE_ENDS: KernelVersion = KernelVersion::new(6, 11);
+
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// The descriptor that installing a filter with `NEW_LISTENER` returned.
 #[derive(Debug)]
@@ -49,12 +59,6 @@ impl Listener {
     pub(crate) const fn response_size(&self) -> usize {
         self.sizes.response
     }
-
-    fn poll(&self, timeout: Option<&Timespec>) -> Result<PollFlags, Errno> {
-        let mut polled = [PollFd::new(&self.fd, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout))?;
-        Ok(polled[0].revents())
-    }
 }
 
 /// Receives the notifications of a listener, one after the other.
@@ -65,6 +69,7 @@ impl Listener {
 pub struct Receiver {
     listener: Arc<Listener>,
     buffer: Buffer,
+    poll_first: bool,
 }
 
 impl Receiver {
@@ -72,7 +77,12 @@ impl Receiver {
     #[must_use]
     pub fn new(listener: Arc<Listener>) -> Self {
         let buffer = Buffer::for_type::<libc::seccomp_notif>(listener.sizes.notification);
-        Self { listener, buffer }
+        let running = KernelVersion::running();
+        Self {
+            listener,
+            buffer,
+            poll_first: running.is_none_or(|running| running < RECEIVE_ENDS),
+        }
     }
 
     /// Waits for the next request; `None` when the last task under the filter is
@@ -87,14 +97,8 @@ impl Receiver {
     pub fn receive(&mut self) -> Result<Option<Request>, Error> {
         let failed = |source| Error::Receive { source };
         loop {
-            // Kernels before 6.11 do not end a blocking receive when the last
-            // task is gone (5.9: POLLHUP does), so that is asked for first.
-            let ready = self.listener.poll(None).map_err(failed)?;
-            if !ready.contains(PollFlags::IN) {
-                if ready.contains(PollFlags::HUP) {
-                    return Ok(None);
-                }
-                continue;
+            if self.poll_first && self.is_over(None).map_err(failed)? {
+                return Ok(None);
             }
             match sys::receive(self.listener.as_fd(), &mut self.buffer) {
                 Ok(notification) => {
@@ -103,9 +107,23 @@ impl Receiver {
                         &notification,
                     )));
                 }
-                Err(Errno::NOENT | Errno::INTR) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::NOENT) => {
+                    if self.is_over(Some(&NOW)).map_err(failed)? {
+                        return Ok(None);
+                    }
+                }
                 Err(errno) => return Err(failed(errno)),
             }
         }
+    }
+
+    /// Waits for a notification or the end of the last task; whether it was
+    /// the end (POLLHUP, 5.9).
+    fn is_over(&self, timeout: Option<&Timespec>) -> Result<bool, Errno> {
+        let mut polled = [PollFd::new(&*self.listener, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout))?;
+        let ready = polled[0].revents();
+        Ok(ready.contains(PollFlags::HUP) && !ready.contains(PollFlags::IN))
     }
 }
