@@ -1,110 +1,122 @@
 //! Denials as a user reads them: one line for each distinct one.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::ExitStatus;
 
-use nucleus_audit::{Call, Event};
-use nucleus_seccomp::{Action, Arch};
+use nucleus_audit::{Call, Denial, DenialReport, Denials, Event, LogPurpose, PtraceMode, Scope};
+use nucleus_core::Command;
+use nucleus_seccomp::{Action, Arch, InstallFlags, Policy, SeccompData};
 
 use crate::filter;
+use crate::session::{self, WatchSource};
 
-/// The denials of a run, counted by what was denied to which program.
-#[derive(Debug, Default)]
-pub(crate) struct Denials(BTreeMap<Denial, u64>);
-
-/// What makes two denials the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Denial {
-    audit_arch: u32,
-    nr: u32,
-    action: Action,
-    exe: Option<PathBuf>,
+/// Runs `command` under `policy` to its end; tells what was denied.
+pub(crate) fn watch(
+    command: &mut Command,
+    policy: &Policy,
+    source: WatchSource,
+) -> anyhow::Result<(ExitStatus, DenialReport)> {
+    // The source passes on what is of this run alone.
+    let mut denials = Denials::new(Scope::All);
+    let watched = match source.log() {
+        None => {
+            command.filter_flags(policy.install_flags());
+            command.filter(filter::reporting(policy)?);
+            session::watch(command, PtraceMode::Deny, |event| {
+                denials.see(event);
+            })?
+        }
+        Some(kind) => {
+            command.filter_flags(policy.install_flags() | InstallFlags::LOG);
+            command.filter(filter::enforcing(policy)?);
+            session::watch_log(command, kind, LogPurpose::Denials, |event| {
+                denials.see(&with_errno(event, policy));
+            })?
+        }
+    };
+    Ok((watched.status, denials.report(watched.completeness)))
 }
 
-impl Denials {
-    pub(crate) fn observe(&mut self, event: &Event) {
-        if !event.action.is_denial() {
-            return;
+/// The kernel's records leave the errno out; the policy tells it, unless it
+/// depends on arguments, which they leave out too.
+fn with_errno(event: &Event, policy: &Policy) -> Event {
+    let mut event = event.clone();
+    if matches!(event.action, Action::Errno(_)) {
+        let Call {
+            arch,
+            nr,
+            instruction_pointer,
+            ..
+        } = event.call;
+        let decided = policy.decide(&SeccompData {
+            nr,
+            arch,
+            instruction_pointer,
+            args: [0; 6],
+        });
+        if let Action::Errno(_) = decided {
+            event.action = decided;
         }
-        let denial = Denial {
-            audit_arch: event.call.arch,
-            nr: event.call.nr,
-            action: event.action,
-            exe: event.exe.clone(),
-        };
-        *self.0.entry(denial).or_default() += 1;
     }
+    event
+}
 
-    /// The denials and their counts, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Denial, u64)> {
-        self.0.iter().map(|(denial, &count)| (denial, count))
+/// Whether the answer is the one that programs take as "this kernel does not
+/// have it, use the older call", which profiles give on purpose.
+pub(crate) fn is_probe(denial: &Denial) -> bool {
+    denial.action == Action::Errno(filter::ENOSYS)
+}
+
+/// The call by name, or by number where no table knows it.
+pub(crate) fn name(call: &Call) -> String {
+    match call.syscall() {
+        Some(syscall) => syscall.to_string(),
+        None => format!("#{} of AUDIT_ARCH {:#x}", call.nr, call.arch),
     }
 }
 
-impl Denial {
-    /// Whether the answer is the one that programs take as "this kernel does
-    /// not have it, use the older call", which profiles give on purpose.
-    pub(crate) fn is_probe(&self) -> bool {
-        self.action == Action::Errno(filter::ENOSYS)
-    }
+/// One line: what was denied, to whom, with which answer, and the change to
+/// `profile` that would allow it.
+pub(crate) fn describe<'a>(
+    denial: &'a Denial,
+    profile: Option<&'a Path>,
+) -> impl fmt::Display + 'a {
+    fmt::from_fn(move |f| write(f, denial, profile))
+}
 
-    /// The call by name, or by number where no table knows it.
-    pub(crate) fn call(&self) -> String {
-        let call = Call {
-            arch: self.audit_arch,
-            nr: self.nr,
-            instruction_pointer: 0,
-            args: None,
-        };
-        match call.syscall() {
-            Some(syscall) => syscall.to_string(),
-            None => format!("#{} of AUDIT_ARCH {:#x}", self.nr, self.audit_arch),
-        }
+fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, profile: Option<&Path>) -> fmt::Result {
+    let name = name(&denial.call);
+    write!(f, "denied: {name}")?;
+    let arch = Arch::of(denial.call.arch, denial.call.nr);
+    if arch != Arch::native()
+        && let Some(arch) = arch
+    {
+        write!(f, " ({arch})")?;
     }
-
-    /// One line: what was denied, to whom, with which answer, and the change
-    /// to `profile` that would allow it.
-    pub(crate) fn describe<'a>(
-        &'a self,
-        count: u64,
-        profile: Option<&'a Path>,
-    ) -> impl fmt::Display + 'a {
-        fmt::from_fn(move |f| self.write(f, count, profile))
+    if let Some(exe) = &denial.exe {
+        write!(f, " by {}", exe.display())?;
     }
-
-    fn write(&self, f: &mut fmt::Formatter<'_>, count: u64, profile: Option<&Path>) -> fmt::Result {
-        write!(f, "denied: {}", self.call())?;
-        let arch = Arch::of(self.audit_arch, self.nr);
-        if arch != Arch::native()
-            && let Some(arch) = arch
-        {
-            write!(f, " ({arch})")?;
+    match denial.action {
+        Action::Errno(0) => f.write_str(" got the profile's errno")?,
+        Action::Errno(errno) => {
+            let error = std::io::Error::from_raw_os_error(errno.into());
+            write!(f, " got {error}")?;
         }
-        if let Some(exe) = &self.exe {
-            write!(f, " by {}", exe.display())?;
-        }
-        match self.action {
-            Action::Errno(errno) => {
-                let error = std::io::Error::from_raw_os_error(errno.into());
-                write!(f, " got {error}")?;
-            }
-            action => write!(f, " got {action}")?,
-        }
-        if count > 1 {
-            write!(f, ", {count} times")?;
-        }
-        if self.is_probe() {
-            return f.write_str("; programs fall back from that, nothing to do if it works");
-        }
-        match profile {
-            Some(profile) => write!(
-                f,
-                "; to allow it, add {:?} to the names that {} allows",
-                self.call(),
-                profile.display()
-            ),
-            None => f.write_str("; to allow it, give a profile that does with --seccomp-profile"),
-        }
+        action => write!(f, " got {action}")?,
+    }
+    if denial.count > 1 {
+        write!(f, ", {} times", denial.count)?;
+    }
+    if is_probe(denial) {
+        return f.write_str("; programs fall back from that, nothing to do if it works");
+    }
+    match profile {
+        Some(profile) => write!(
+            f,
+            "; to allow it, add {name:?} to the names that {} allows",
+            profile.display()
+        ),
+        None => f.write_str("; to allow it, give a profile that does with --seccomp-profile"),
     }
 }

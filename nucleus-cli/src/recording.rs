@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::process::ExitStatus;
 
-use nucleus_audit::PtraceMode;
+use anyhow::Context;
+use nucleus_audit::{LogPurpose, PtraceMode};
 use nucleus_core::Command;
 use nucleus_profile::{Origin, Recorder, Trace};
-use nucleus_seccomp::Program;
+use nucleus_seccomp::{Action, Insn, InstallFlags, Program};
 
-use crate::session;
+use crate::session::{self, WatchSource};
 
 /// What a recorded run left.
 #[derive(Debug)]
@@ -19,15 +20,28 @@ pub(crate) struct Recording {
 
 /// Runs `command` to its end and records each call that it makes; `words` is
 /// the command line that the trace will name.
-pub(crate) fn record(command: &mut Command, words: &[OsString]) -> anyhow::Result<Recording> {
-    command.filter(Program::trace_all());
+pub(crate) fn record(
+    command: &mut Command,
+    words: &[OsString],
+    source: WatchSource,
+) -> anyhow::Result<Recording> {
     let mut recorder = Recorder::new();
-    let watched = session::watch(command, PtraceMode::Record, |event| {
-        match event.call.data() {
-            Some(data) => recorder.record(&data),
-            None => recorder.record_without_arguments(event.call.arch, event.call.nr),
+    let observe = |event: &nucleus_audit::Event| match event.call.data() {
+        Some(data) => recorder.record(&data),
+        None => recorder.record_without_arguments(event.call.arch, event.call.nr),
+    };
+    let watched = match source.log() {
+        None => {
+            command.filter(Program::trace_all());
+            session::watch(command, PtraceMode::Record, observe)?
         }
-    })?;
+        Some(kind) => {
+            let log_all = Program::new(vec![Insn::ret(Action::Log)]);
+            command.filter(log_all.context("cannot make a filter that logs")?);
+            command.filter_flags(InstallFlags::LOG);
+            session::watch_log(command, kind, LogPurpose::Logged, observe)?
+        }
+    };
     let origin = Origin::here(watched.source, words.to_vec());
     Ok(Recording {
         trace: recorder.finish(origin, watched.completeness),

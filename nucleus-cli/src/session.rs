@@ -5,13 +5,38 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::Context;
-use nucleus_audit::{Event, PtraceMode, PtraceSource, Source};
+use nucleus_audit::{
+    Belonging, Event, LogKind, LogPurpose, LogSource, PtraceMode, PtraceSource, Scope, Source,
+    enter_session,
+};
 use nucleus_core::{Child, Command};
 use nucleus_seccomp::Completeness;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::signals::Signals;
+
+/// What sees the calls of a watched run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WatchSource {
+    /// A tracer: exact, with arguments, without privilege; the program itself cannot trace
+    Ptrace,
+    /// Audit records, for programs that a tracer disturbs; needs CAP_AUDIT_READ
+    Audit,
+    /// The kernel's log: loses records under load, and says so
+    Kmsg,
+}
+
+impl WatchSource {
+    /// The kernel's stream to read, if it is one.
+    pub(crate) const fn log(self) -> Option<LogKind> {
+        match self {
+            Self::Ptrace => None,
+            Self::Audit => Some(LogKind::Audit),
+            Self::Kmsg => Some(LogKind::Kmsg),
+        }
+    }
+}
 
 /// How a watched run ended.
 #[derive(Debug)]
@@ -68,6 +93,42 @@ pub(crate) fn watch(
             .join()
             .map_err(|_panic| anyhow::anyhow!("the tracer thread panicked"))?;
         let (source, completeness) = traced?;
+        Ok(Watched {
+            status: status?,
+            source,
+            completeness,
+        })
+    })
+}
+
+/// Runs `command` to its end in an audit session of its own, and hands each of
+/// the kernel's records of that session to `observe`.
+pub(crate) fn watch_log(
+    command: &mut Command,
+    kind: LogKind,
+    purpose: LogPurpose,
+    mut observe: impl FnMut(&Event) + Send,
+) -> anyhow::Result<Watched> {
+    let signals = Signals::block().context("cannot block signals to pass them on")?;
+    let mut source = LogSource::open(kind, purpose)?;
+    let stopper = source.stopper();
+    let mut session = Scope::Session(enter_session()?);
+    let mut child = command.spawn()?;
+    thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            while let Some(event) = source.next()? {
+                if session.judge(&event) == Belonging::Ours {
+                    observe(&event);
+                }
+            }
+            Ok((source.name(), source.completeness()))
+        });
+        let status = wait(&mut child, &signals);
+        stopper.stop()?;
+        let read: Result<_, nucleus_audit::Error> = reader
+            .join()
+            .map_err(|_panic| anyhow::anyhow!("the thread that reads records panicked"))?;
+        let (source, completeness) = read?;
         Ok(Watched {
             status: status?,
             source,

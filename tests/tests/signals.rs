@@ -55,8 +55,10 @@ fn rest(mut stdout: BufReader<ChildStdout>) -> String {
 /// The program gets the signal and decides; the trace is written, complete.
 fn is_passed_on(name: &str, signal: Signal) {
     let scratch = Scratch::new();
+    // A shell's child has the parent's handlers until it resets them, and would
+    // swallow any other signal.
     let script = format!(
-        "exec 3<&0; trap 'kill $!; echo got {name}; exit 3' {name}; cat <&3 & echo ready; wait"
+        "exec 3<&0; trap 'kill -9 $!; echo got {name}; exit 3' {name}; cat <&3 & echo ready; wait"
     );
     let (mut child, stdout) = start(&scratch, &["trace", "--host", "-o", "trace"], &script);
     send(&child, signal);

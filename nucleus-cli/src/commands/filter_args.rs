@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::profile_file::Fingerprint;
+use crate::session::WatchSource;
 
 /// The seccomp filter.
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,10 @@ pub(crate) struct FilterArgs {
     /// When the program has ended, name each call that was denied
     #[arg(long)]
     pub(crate) seccomp_log_denied: bool,
+
+    /// What sees the calls, for --seccomp-log-denied and --seccomp-mode trace
+    #[arg(long, value_name = "SOURCE", default_value = "ptrace")]
+    pub(crate) source: WatchSource,
 }
 
 /// What the filter does.

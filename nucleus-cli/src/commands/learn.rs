@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::{Context, bail, ensure};
-use nucleus_audit::PtraceMode;
 use nucleus_profile::{AtomicFile, Trace, generate, notes};
 use nucleus_seccomp::Policy;
 use nucleus_seccomp::proof::{self, Answer, CounterExample};
 
 use super::program::Program;
 use super::sandbox_args::SandboxArgs;
-use crate::denials::Denials;
 use crate::exit::Exit;
 use crate::recording::{self, Recording};
-use crate::{filter, report, session};
+use crate::session::WatchSource;
+use crate::{denials, filter, report};
 
 /// Learn the smallest seccomp profile with which a program works
 ///
@@ -46,6 +45,10 @@ pub(crate) struct Args {
     /// Write the profile without a second run
     #[arg(long)]
     no_second_run: bool,
+
+    /// What sees the calls, in every run
+    #[arg(long, value_name = "SOURCE", default_value = "ptrace")]
+    source: WatchSource,
 
     #[command(flatten)]
     sandbox: SandboxArgs,
@@ -108,7 +111,8 @@ fn record(
     let mut last = None;
     for _ in 0..args.runs {
         let mut command = args.sandbox.command(&args.program)?;
-        let Recording { trace, status } = recording::record(&mut command, &args.program.command)?;
+        let Recording { trace, status } =
+            recording::record(&mut command, &args.program.command, args.source)?;
         report::note(format_args!(
             "traced: {} calls, {} unique, by {}; {}; {status}",
             trace.total(),
@@ -130,28 +134,25 @@ fn record(
 /// is denied to it.
 fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result<()> {
     let mut command = args.sandbox.command(&args.program)?;
-    command
-        .filter(filter::reporting(policy)?)
-        .filter_flags(policy.install_flags());
-    let mut denials = Denials::default();
-    let watched = session::watch(&mut command, PtraceMode::Deny, |event| {
-        denials.observe(event)
-    })
-    .context("the second run, under the profile")?;
-    let (probes, denied): (Vec<_>, Vec<_>) =
-        denials.iter().partition(|(denial, _)| denial.is_probe());
-    for (denial, count) in denied.iter().chain(&probes) {
-        report::note(denial.describe(*count, None));
+    let (status, report) = denials::watch(&mut command, policy, args.source)
+        .context("the second run, under the profile")?;
+    let (probes, denied): (Vec<_>, Vec<_>) = report
+        .denials
+        .iter()
+        .partition(|denial| denials::is_probe(denial));
+    for denial in denied.iter().chain(&probes) {
+        report::note(denials::describe(denial, None));
     }
-    report::incomplete("the report of denied calls", &watched.completeness);
-    let names: Vec<_> = denied.iter().map(|(denial, _)| denial.call()).collect();
+    report::incomplete("the report of denied calls", &report.completeness);
+    let names = denied.iter().map(|denial| denials::name(&denial.call));
+    let names: Vec<_> = names.collect();
     ensure!(
         names.is_empty(),
         "the second run made calls that the first did not: {}; the profile was not written; \
          trace more runs of this program with --runs 3",
         names.join(", ")
     );
-    if watched.status == first {
+    if status == first {
         report::note(format_args!(
             "second run under the profile: nothing denied, {first} as before"
         ));
@@ -159,7 +160,7 @@ fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result
         report::note(format_args!(
             "second run under the profile: nothing denied, but {} where the first had {first}; \
              a program that changes what it works on may do that",
-            watched.status
+            status
         ));
     }
     Ok(())

@@ -1,16 +1,14 @@
 //! `nucleus run`: a program under a filter.
 
 use anyhow::{bail, ensure};
-use nucleus_audit::PtraceMode;
 use nucleus_seccomp::Profile;
 
 use super::filter_args::{FilterArgs, Mode};
 use super::program::Program;
 use super::sandbox_args::SandboxArgs;
 use super::trace;
-use crate::denials::Denials;
 use crate::exit::Exit;
-use crate::{filter, profile_file, report, session};
+use crate::{denials, filter, profile_file, report, session};
 
 /// Run a program in a sandbox
 ///
@@ -41,7 +39,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
                 args.filter.seccomp_profile.is_none(),
                 "--seccomp-profile does not go with --seccomp-mode trace, which allows every call; leave one out"
             );
-            trace::record_to(path, &args.sandbox, &args.program)
+            trace::record_to(path, args.filter.source, &args.sandbox, &args.program)
         }
         (Mode::Trace, None) => bail!("--seccomp-mode trace needs --seccomp-log FILE to write to"),
         (Mode::Enforce, Some(_)) => {
@@ -58,6 +56,7 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         seccomp_profile: path,
         seccomp_profile_sha256: fingerprint,
         seccomp_log_denied,
+        source,
         ..
     } = &args.filter;
     let profile = match path {
@@ -66,19 +65,15 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     };
     let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
     let mut command = args.sandbox.command(&args.program)?;
-    command.filter_flags(policy.install_flags());
     if !seccomp_log_denied {
+        command.filter_flags(policy.install_flags());
         command.filter(filter::enforcing(&policy)?);
         return Ok(session::run(&mut command)?.into());
     }
-    command.filter(filter::reporting(&policy)?);
-    let mut denials = Denials::default();
-    let watched = session::watch(&mut command, PtraceMode::Deny, |event| {
-        denials.observe(event)
-    })?;
-    for (denial, count) in denials.iter() {
-        report::note(denial.describe(count, path.as_deref()));
+    let (status, report) = denials::watch(&mut command, &policy, *source)?;
+    for denial in &report.denials {
+        report::note(denials::describe(denial, path.as_deref()));
     }
-    report::incomplete("the report of denied calls", &watched.completeness);
-    Ok(watched.status.into())
+    report::incomplete("the report of denied calls", &report.completeness);
+    Ok(status.into())
 }

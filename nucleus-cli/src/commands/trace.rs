@@ -9,6 +9,7 @@ use super::sandbox_args::SandboxArgs;
 use crate::exit::Exit;
 use crate::recording::{self, Recording};
 use crate::report;
+use crate::session::WatchSource;
 
 /// Run a program and record each system call that it makes
 ///
@@ -25,6 +26,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
+    /// What sees the calls
+    #[arg(long, value_name = "SOURCE", default_value = "ptrace")]
+    source: WatchSource,
+
     #[command(flatten)]
     sandbox: SandboxArgs,
 
@@ -33,18 +38,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    record_to(&args.output, &args.sandbox, &args.program)
+    record_to(&args.output, args.source, &args.sandbox, &args.program)
 }
 
 /// Records a run into a file; also what `run --seccomp-mode trace` does.
 pub(crate) fn record_to(
     path: &Path,
+    source: WatchSource,
     sandbox: &SandboxArgs,
     program: &Program,
 ) -> anyhow::Result<Exit> {
     let output = AtomicFile::create(path)?;
     let mut command = sandbox.command(program)?;
-    let Recording { trace, status } = recording::record(&mut command, &program.command)?;
+    let Recording { trace, status } = recording::record(&mut command, &program.command, source)?;
     trace.save(output)?;
     report::incomplete(
         &format!("the trace {}", path.display()),
