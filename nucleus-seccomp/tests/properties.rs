@@ -1,6 +1,8 @@
 //! Random profiles: what is compiled decides as the reference does, and JSON
 //! keeps what a profile says.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use nucleus_seccomp::{

@@ -62,7 +62,8 @@ impl Line {
         };
         let mut starts: BTreeSet<u32> = X32_EDGES.into_iter().map(fold).collect();
         starts.insert(0);
-        for arch in policy.arch_policies() {
+        let arches = policy.arch_policies().iter();
+        for arch in arches.filter(|policy| policy.arch.audit() == audit) {
             let newer = arch.newer.map(|newer| newer.above);
             for &number in arch.calls.keys() {
                 starts.insert(fold(number));
