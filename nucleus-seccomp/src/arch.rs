@@ -70,10 +70,13 @@ impl Arch {
 
     /// The architecture of a call with these `arch` and `nr` fields of
     /// `seccomp_data`, or `None` for one that nucleus has no table for.
+    ///
+    /// As libseccomp has it, every number from bit 30 on is x32, but for -1,
+    /// which a tracer writes to skip a call; the kernel has no call with bit 31.
     #[must_use]
     pub const fn of(audit: u32, nr: u32) -> Option<Self> {
         match audit {
-            0xc000_003e if nr & X32_SYSCALL_BIT != 0 && nr != u32::MAX => Some(Self::X32),
+            0xc000_003e if nr >= X32_SYSCALL_BIT && nr != u32::MAX => Some(Self::X32),
             0xc000_003e => Some(Self::X86_64),
             0x4000_0003 => Some(Self::I386),
             0xc000_00b7 => Some(Self::Aarch64),

@@ -25,7 +25,7 @@ fn is_of(diagram: &mut Diagram, arch: Arch) -> Result<Ref> {
     let audit = word::input(diagram, offset::ARCH)?;
     let same = diagram.equal(&audit, &constant(arch.audit()))?;
     let number = word::input(diagram, offset::NR)?;
-    let marked = diagram.intersect(&number, &constant(X32_SYSCALL_BIT))?;
+    let marked = diagram.greater(&number, &constant(X32_SYSCALL_BIT), TRUE)?;
     let none = diagram.equal(&number, &constant(u32::MAX))?;
     let x32 = diagram.choose(none, FALSE, marked)?;
     match arch {
