@@ -1,17 +1,41 @@
-//! Sources of seccomp events: ptrace, audit netlink and the kernel log, each
-//! with a completeness verdict.
+//! Sources of seccomp events: which system calls a program makes, and which
+//! ones a filter denies it, each with a completeness verdict.
+//!
+//! ```no_run
+//! use nucleus_audit::{DenialLogger, Denials, LogPurpose, LogSource, Scope, enter_session};
+//!
+//! let (source, _why_not_better) = LogSource::open_best(LogPurpose::Denials)?;
+//! let denials = Denials::new(Scope::Session(enter_session()?));
+//! let logger = DenialLogger::start(source, denials, |event, _| eprintln!("{event:?}"))?;
+//! // Run a program whose filter was installed with InstallFlags::LOG.
+//! let report = logger.finish()?;
+//! println!("{} kinds, {:?}", report.denials.len(), report.completeness);
+//! # Ok::<(), nucleus_audit::Error>(())
+//! ```
+//!
+//! - [`Source`] and [`Event`]: what every source does and yields
+//! - [`PtraceSource`]: a tracer, without privilege
+//! - [`LogSource`]: the kernel's own records, by audit netlink or `/dev/kmsg`
+//! - [`SeccompRecord`]: the parser of those records
+//! - [`Scope`]: whose event it was; [`enter_session`] makes that exact
+//! - [`Denials`] and [`DenialLogger`]: denials counted while a program runs
 #![deny(unsafe_code)]
 
-mod deny;
-mod error;
 mod event;
-mod log;
+mod source;
+
 mod proc;
 mod ptrace;
+
+mod log;
 mod record;
+
 mod scope;
 mod session;
-mod source;
+
+mod deny;
+
+mod error;
 mod sys;
 
 pub use deny::{Denial, DenialLogger, DenialReport, Denials};

@@ -13,6 +13,7 @@ pub(crate) struct Status {
     pub(crate) real_uid: Option<u32>,
     pub(crate) threads: Option<u32>,
     pub(crate) caught: Option<u64>,
+    pub(crate) ignored: Option<u64>,
     /// `Seccomp_filters` (5.9).
     pub(crate) filters: Option<u32>,
 }
@@ -37,6 +38,7 @@ impl Status {
                 b"TracerPid" => status.tracer = first.parse().ok(),
                 b"Uid" => status.real_uid = first.parse().ok(),
                 b"Threads" => status.threads = first.parse().ok(),
+                b"SigIgn" => status.ignored = u64::from_str_radix(first, 16).ok(),
                 b"SigCgt" => status.caught = u64::from_str_radix(first, 16).ok(),
                 b"Seccomp_filters" => status.filters = first.parse().ok(),
                 _ => {}
@@ -56,10 +58,11 @@ impl Status {
         Self::read(&tid.to_string())
     }
 
-    /// Whether the process has a handler for this signal.
-    pub(crate) fn catches(&self, signal: i32) -> bool {
+    /// Whether the process handles or ignores this signal.
+    pub(crate) fn survives(&self, signal: i32) -> bool {
         let bit = 1_u64 << (signal - 1);
-        self.caught.is_some_and(|caught| caught & bit != 0)
+        let has = |set: Option<u64>| set.is_some_and(|set| set & bit != 0);
+        has(self.caught) || has(self.ignored)
     }
 }
 
@@ -84,14 +87,15 @@ mod tests {
     #[test]
     fn the_fields_are_taken_out_of_the_file() {
         let text = b"Name:\tTgid: 1\\n\nUmask:\t0022\nTgid:\t77\nNgid:\t0\nTracerPid:\t5\n\
-            Uid:\t1000\t0\t0\t0\nThreads:\t3\nSigCgt:\t0000000040000000\nSeccomp_filters:\t2\n";
+            Uid:\t1000\t0\t0\t0\nThreads:\t3\nSigIgn:\t0000000000000001\nSigCgt:\t0000000040000000\nSeccomp_filters:\t2\n";
         let status = Status::parse(text);
         assert_eq!(status.tgid, Some(77));
         assert_eq!(status.tracer, Some(5));
         assert_eq!(status.real_uid, Some(1000));
         assert_eq!(status.threads, Some(3));
         assert_eq!(status.filters, Some(2));
-        assert!(status.catches(libc::SIGSYS));
-        assert!(!status.catches(libc::SIGINT));
+        assert!(status.survives(libc::SIGSYS));
+        assert!(status.survives(libc::SIGHUP));
+        assert!(!status.survives(libc::SIGINT));
     }
 }

@@ -201,6 +201,14 @@ fn a_sigsys_that_somebody_sent_is_no_denial() {
     });
     assert_eq!(outcome.status.signal(), Some(libc::SIGSYS));
     assert_eq!(outcome.events, []);
+    // One that is ignored does not hide the kill that follows.
+    let outcome = deny(&[(libc::SYS_getuid, Action::KillProcess)], || {
+        // SAFETY: ignoring a signal installs no code.
+        unsafe { libc::signal(libc::SIGSYS, libc::SIG_IGN) };
+        kill(std::process::id() as isize, libc::SIGSYS);
+        call0(libc::SYS_getuid);
+    });
+    assert_eq!(seen(&outcome), [("getuid".to_owned(), Action::KillProcess)]);
 }
 
 /// Tries to attach to `pid` and returns the reason of the refusal.

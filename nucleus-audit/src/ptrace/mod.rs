@@ -1,5 +1,7 @@
 //! The ptrace source: a tracer that the program's filter stops for.
 
+mod care;
+mod fatal;
 mod refusal;
 mod regs;
 mod special;
@@ -17,16 +19,9 @@ use nucleus_seccomp::{Action, Completeness};
 use crate::proc::{self, Status};
 use crate::sys::{self, Resume, SyscallInfo, option};
 use crate::{Call, Error, Event, Source};
-use special::{Special, Specials, installs_filter};
+use special::Specials;
 use stop::Stop;
 use tracees::Tracees;
-
-/// `CLONE_UNTRACED` (`include/uapi/linux/sched.h`): no tracer for the child.
-const CLONE_UNTRACED: u64 = 0x0080_0000;
-/// `SECCOMP_FILTER_FLAG_TSYNC`: the filter goes to every thread.
-const FLAG_TSYNC: u64 = 1;
-/// `SYS_SECCOMP`: the `si_code` of a SIGSYS by a filter.
-const CODE_SECCOMP: i32 = 1;
 
 /// What the tracer does with a call that stops for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,66 +227,6 @@ impl PtraceSource {
         Ok((entry && own_filter).then(|| self.event(tid, pid)))
     }
 
-    /// Does what the call at hand needs before it goes on.
-    fn take_care(&mut self, tid: u32) -> Result<(), Error> {
-        let nr = low_32(self.info.nr);
-        let Some(special) = self.specials.find(self.info.arch, nr) else {
-            return Ok(());
-        };
-        let args = self.info.args;
-        match special {
-            Special::Clone if args[0] & CLONE_UNTRACED != 0 => {
-                let flags = args[0] & !CLONE_UNTRACED;
-                let set = regs::set_first_argument(tid, self.info.arch, flags);
-                self.hold_untraced(tid, set)
-            }
-            Special::Clone3 => self.hold_clone3(tid, args[0]),
-            Special::Seccomp | Special::Prctl if installs_filter(special, &args) => {
-                let everywhere = special == Special::Seccomp && args[1] & FLAG_TSYNC != 0;
-                for sibling in self.tracees.own_filter(tid, everywhere) {
-                    alive("PTRACE_INTERRUPT", sibling, sys::interrupt(sibling))?;
-                }
-                Ok(())
-            }
-            Special::Ptrace => {
-                self.note(
-                    "a traced program called ptrace itself: it cannot trace while it is traced",
-                );
-                Ok(())
-            }
-            Special::Clone | Special::Seccomp | Special::Prctl => Ok(()),
-        }
-    }
-
-    /// Takes `CLONE_UNTRACED` out of the flags in memory until the call is
-    /// over: such a child would have no tracer, so its calls would fail.
-    fn hold_clone3(&mut self, tid: u32, address: u64) -> Result<(), Error> {
-        let flags = match sys::peek(tid, address) {
-            Ok(flags) if flags & CLONE_UNTRACED != 0 => flags,
-            // The call fails as it would have, or the thread is gone.
-            Ok(_) | Err(_) => return Ok(()),
-        };
-        let set = sys::poke(tid, address, flags & !CLONE_UNTRACED);
-        if set.is_ok() {
-            self.tracees.get(tid).restore = Some((address, flags));
-        }
-        self.hold_untraced(tid, set)
-    }
-
-    fn hold_untraced(&mut self, tid: u32, set: io::Result<()>) -> Result<(), Error> {
-        match set {
-            Ok(()) => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            Err(error) => {
-                let reason = format!(
-                    "thread {tid} made an untraced child (CLONE_UNTRACED), whose calls fail unseen: {error}"
-                );
-                self.completeness.lose(None, reason);
-                Ok(())
-            }
-        }
-    }
-
     fn exec_stop(&mut self, tid: u32) -> Result<(), Error> {
         if self.mode == PtraceMode::Record && !mem::replace(&mut self.stopped_once, true) {
             let reason = format!("process {tid} executed a program without the recording filter");
@@ -301,94 +236,6 @@ impl PtraceSource {
             self.tracees.executed(tid, former);
         }
         self.resume(tid)
-    }
-
-    /// A signal that the program may handle. With `SYS_SECCOMP` a filter sent it.
-    fn sigsys_stop(&mut self, tid: u32) -> Result<Option<Event>, Error> {
-        let info = match sys::signal_info(tid) {
-            Ok(info) => info,
-            Err(error) => {
-                alive("PTRACE_GETSIGINFO", tid, Err(error))?;
-                return Ok(None);
-            }
-        };
-        let caught = Status::of(tid).is_some_and(|status| status.catches(libc::SIGSYS));
-        if !caught {
-            self.tracees.dies_of_signal(tid);
-        }
-        let event = (info.code == CODE_SECCOMP).then(|| {
-            with_program(Event {
-                time: Some(SystemTime::now()),
-                pid: self.tracees.get(tid).tgid,
-                tid: Some(tid),
-                session: None,
-                call: Call {
-                    arch: info.arch,
-                    nr: info.nr.cast_unsigned(),
-                    instruction_pointer: info.call_addr,
-                    args: None,
-                },
-                action: Action::Trap(low_16(info.errno.cast_unsigned())),
-                comm: None,
-                exe: None,
-            })
-        });
-        self.resume_with(tid, libc::SIGSYS)?;
-        Ok(event)
-    }
-
-    /// The end of a thread; by SIGSYS that was no signal, a filter killed it.
-    fn exit_stop(&mut self, tid: u32) -> Result<Option<Event>, Error> {
-        let Some(status) = event_tid(tid)? else {
-            return Ok(None);
-        };
-        let status = status.cast_signed();
-        let mut event = None;
-        if libc::WIFSIGNALED(status)
-            && libc::WTERMSIG(status) == libc::SIGSYS
-            && !self.tracees.dying_of_signal(tid)
-            && self.read_info(tid)?
-        {
-            event = self.killed(tid)?;
-        }
-        self.resume(tid)?;
-        Ok(event)
-    }
-
-    fn killed(&mut self, tid: u32) -> Result<Option<Event>, Error> {
-        let pid = self.tracees.get(tid).tgid;
-        let killed = match regs::killed_call(tid, self.tracees.is_alone(tid)) {
-            Ok(killed) => killed,
-            Err(error) => {
-                alive("reading the number of a fatal call", tid, Err(error))?;
-                return Ok(None);
-            }
-        };
-        let (nr, action) = match killed {
-            regs::Killed::Process(nr) => (nr, Action::KillProcess),
-            regs::Killed::Thread(nr) => (nr, Action::KillThread),
-            regs::Killed::Bystander => return Ok(None),
-            regs::Killed::Unknown => {
-                let reason = format!("a filter killed process {pid} for a call that is unknown");
-                self.completeness.lose(None, reason);
-                return Ok(None);
-            }
-        };
-        Ok(Some(with_program(Event {
-            time: Some(SystemTime::now()),
-            pid,
-            tid: Some(tid),
-            session: None,
-            call: Call {
-                arch: self.info.arch,
-                nr,
-                instruction_pointer: self.info.instruction_pointer,
-                args: None,
-            },
-            action,
-            comm: None,
-            exe: None,
-        })))
     }
 
     fn note(&mut self, sentence: &str) {
