@@ -7,6 +7,7 @@ mod arch;
 mod compile;
 mod completeness;
 mod data;
+mod describe;
 pub mod difftest;
 mod dump;
 mod error;
@@ -28,6 +29,7 @@ pub use arch::{Arch, UnknownArch, X32_SYSCALL_BIT};
 pub use compile::CompileOptions;
 pub use completeness::Completeness;
 pub use data::SeccompData;
+pub use describe::Description;
 pub use error::{
     CompileError, DifftestError, DumpError, InstallError, ListingError, LoadError, ProfileError,
     ProofError, ResolveError,
