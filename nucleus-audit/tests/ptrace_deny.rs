@@ -80,6 +80,26 @@ fn a_denied_call_is_not_made_and_returns_the_profiles_errno() {
 }
 
 #[test]
+fn a_rehearsal_names_what_is_denied_and_goes_on() {
+    let rules = [
+        (libc::SYS_getppid, Action::Trace(1)),
+        (libc::SYS_getuid, Action::Trace(38)),
+    ];
+    let outcome = trace(PtraceMode::Rehearse, &filter(&rules), || {
+        check(call0(libc::SYS_getppid) > 0, 1);
+        check(call0(libc::SYS_getuid) == -38, 2);
+        let child = clone_with(libc::SIGCHLD, || {
+            check(call0(libc::SYS_getppid) > 0, 3);
+        });
+        check(wait_for(child, 0) == 0, 4);
+    });
+    outcome.assert_well();
+    let getppid = ("getppid".to_owned(), Action::Errno(1));
+    let getuid = ("getuid".to_owned(), Action::Errno(38));
+    assert_eq!(seen(&outcome), [getppid.clone(), getuid, getppid]);
+}
+
+#[test]
 fn children_and_programs_are_denied_and_named_alike() {
     let outcome = deny(&[(libc::SYS_uname, Action::Trace(1))], || {
         for _ in 0..50 {

@@ -11,10 +11,12 @@ use nucleus_seccomp::{Action, Arch, InstallFlags, Policy, SeccompData};
 use crate::filter;
 use crate::session::{self, WatchSource};
 
-/// Runs `command` under `policy` to its end; tells what was denied.
+/// Runs `command` under `policy` to its end; tells what was denied. A tracer
+/// denies as `mode` says.
 pub(crate) fn watch(
     command: &mut Command,
     policy: &Policy,
+    mode: PtraceMode,
     source: WatchSource,
 ) -> anyhow::Result<(ExitStatus, DenialReport)> {
     // The source passes on what is of this run alone.
@@ -23,7 +25,7 @@ pub(crate) fn watch(
         None => {
             command.filter_flags(policy.install_flags());
             command.filter(filter::reporting(policy)?);
-            session::watch(command, PtraceMode::Deny, |event| {
+            session::watch(command, mode, |event| {
                 denials.see(event);
             })?
         }
@@ -76,16 +78,24 @@ pub(crate) fn name(call: &Call) -> String {
     }
 }
 
-/// One line: what was denied, to whom, with which answer, and the change to
-/// `profile` that would allow it.
-pub(crate) fn describe<'a>(
-    denial: &'a Denial,
-    profile: Option<&'a Path>,
-) -> impl fmt::Display + 'a {
-    fmt::from_fn(move |f| write(f, denial, profile))
+/// What can be done about a denial.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Remedy<'a> {
+    /// Change this profile.
+    Change(&'a Path),
+    /// Give a profile.
+    Give,
+    /// The caller says it: the profile is being made.
+    Said,
 }
 
-fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, profile: Option<&Path>) -> fmt::Result {
+/// One line: what was denied, to whom, with which answer, and what would
+/// allow it.
+pub(crate) fn describe<'a>(denial: &'a Denial, remedy: Remedy<'a>) -> impl fmt::Display + 'a {
+    fmt::from_fn(move |f| write(f, denial, remedy))
+}
+
+fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, remedy: Remedy<'_>) -> fmt::Result {
     let name = name(&denial.call);
     write!(f, "denied: {name}")?;
     let arch = Arch::of(denial.call.arch, denial.call.nr);
@@ -111,12 +121,15 @@ fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, profile: Option<&Path>) ->
     if is_probe(denial) {
         return f.write_str("; programs fall back from that, nothing to do if it works");
     }
-    match profile {
-        Some(profile) => write!(
+    match remedy {
+        Remedy::Change(profile) => write!(
             f,
             "; to allow it, add {name:?} to the names that {} allows",
             profile.display()
         ),
-        None => f.write_str("; to allow it, give a profile that does with --seccomp-profile"),
+        Remedy::Give => {
+            f.write_str("; to allow it, give a profile that does with --seccomp-profile")
+        }
+        Remedy::Said => Ok(()),
     }
 }

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::{Context, bail, ensure};
+use nucleus_audit::PtraceMode;
 use nucleus_profile::{AtomicFile, Trace, generate, notes};
 use nucleus_seccomp::Policy;
 use nucleus_seccomp::proof::{self, Answer, CounterExample};
 
 use super::program::Program;
 use super::sandbox_args::SandboxArgs;
+use crate::denials::{self, Remedy};
 use crate::exit::Exit;
 use crate::recording::{self, Recording};
 use crate::session::WatchSource;
-use crate::{denials, filter, report};
+use crate::{filter, report};
 
 /// Learn the smallest seccomp profile with which a program works
 ///
@@ -130,18 +132,19 @@ fn record(
     Ok((traces, status))
 }
 
-/// Runs the program under the profile, as `run` would, and fails when anything
-/// is denied to it.
+/// Runs the program under the profile, and fails when anything is denied to it.
+/// A tracer lets that go on, so that the run shows all that is missing and does
+/// not hang for the first; where nothing is denied, it went as `run` would.
 fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result<()> {
     let mut command = args.sandbox.command(&args.program)?;
-    let (status, report) = denials::watch(&mut command, policy, args.source)
+    let (status, report) = denials::watch(&mut command, policy, PtraceMode::Rehearse, args.source)
         .context("the second run, under the profile")?;
     let (probes, denied): (Vec<_>, Vec<_>) = report
         .denials
         .iter()
         .partition(|denial| denials::is_probe(denial));
     for denial in denied.iter().chain(&probes) {
-        report::note(denials::describe(denial, None));
+        report::note(denials::describe(denial, Remedy::Said));
     }
     report::incomplete("the report of denied calls", &report.completeness);
     let names = denied.iter().map(|denial| denials::name(&denial.call));

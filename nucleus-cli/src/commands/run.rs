@@ -1,14 +1,16 @@
 //! `nucleus run`: a program under a filter.
 
 use anyhow::{bail, ensure};
+use nucleus_audit::PtraceMode;
 use nucleus_seccomp::Profile;
 
 use super::filter_args::{FilterArgs, Mode};
 use super::program::Program;
 use super::sandbox_args::SandboxArgs;
 use super::trace;
+use crate::denials::{self, Remedy};
 use crate::exit::Exit;
-use crate::{denials, filter, profile_file, report, session};
+use crate::{filter, profile_file, report, session};
 
 /// Run a program in a sandbox
 ///
@@ -70,9 +72,10 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         command.filter(filter::enforcing(&policy)?);
         return Ok(session::run(&mut command)?.into());
     }
-    let (status, report) = denials::watch(&mut command, &policy, *source)?;
+    let (status, report) = denials::watch(&mut command, &policy, PtraceMode::Deny, *source)?;
+    let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
     for denial in &report.denials {
-        report::note(denials::describe(denial, path.as_deref()));
+        report::note(denials::describe(denial, remedy));
     }
     report::incomplete("the report of denied calls", &report.completeness);
     Ok(status.into())
