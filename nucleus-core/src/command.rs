@@ -1,6 +1,5 @@
 //! What to start, and how.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
@@ -8,7 +7,9 @@ use std::process::{ExitStatus, Output};
 use nucleus_seccomp::{InstallFlags, Program};
 
 use crate::child::Child;
+use crate::environment::Environment;
 use crate::error::LaunchError;
+use crate::isolation::Isolation;
 use crate::launch;
 use crate::plan::Plan;
 use crate::stdio::Stdio;
@@ -22,6 +23,9 @@ pub enum View {
     /// system.
     #[default]
     Host,
+    /// A sandbox. The environment is cleared but for what names languages,
+    /// the terminal, PATH and HOME.
+    Isolated(Isolation),
 }
 
 /// A program to start, as [`std::process::Command`].
@@ -39,34 +43,6 @@ pub struct Command {
     pub(crate) filter_flags: InstallFlags,
     pub(crate) hold: bool,
     pub(crate) listen: bool,
-}
-
-/// Changes to the environment that the program would get by itself.
-#[derive(Debug, Default)]
-pub(crate) struct Environment {
-    clear: bool,
-    /// `None` removes a variable.
-    changes: BTreeMap<OsString, Option<OsString>>,
-}
-
-impl Environment {
-    /// The variables, sorted by name, given those to start from.
-    pub(crate) fn resolve(
-        &self,
-        base: impl Iterator<Item = (OsString, OsString)>,
-    ) -> BTreeMap<OsString, OsString> {
-        let mut variables = BTreeMap::new();
-        if !self.clear {
-            variables.extend(base);
-        }
-        for (name, value) in &self.changes {
-            match value {
-                Some(value) => variables.insert(name.clone(), value.clone()),
-                None => variables.remove(name),
-            };
-        }
-        variables
-    }
 }
 
 impl Command {
@@ -104,8 +80,7 @@ impl Command {
 
     /// Sets a variable of the environment.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
-        let value = Some(value.as_ref().to_owned());
-        self.env.changes.insert(name.as_ref().to_owned(), value);
+        self.env.set(name.as_ref(), value.as_ref());
         self
     }
 
@@ -122,14 +97,13 @@ impl Command {
 
     /// Removes a variable from the environment.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
-        self.env.changes.insert(name.as_ref().to_owned(), None);
+        self.env.remove(name.as_ref());
         self
     }
 
     /// Starts from an empty environment, and forgets what was set so far.
     pub fn env_clear(&mut self) -> &mut Self {
-        self.env.clear = true;
-        self.env.changes.clear();
+        self.env.clear();
         self
     }
 

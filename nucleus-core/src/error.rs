@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use nucleus_seccomp::Action;
+use rustix::io::Errno;
 
 /// Why a program was not started, or how its start went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,52 @@ pub enum LaunchError {
         /// given with a slash, as a path.
         searched: Vec<PathBuf>,
     },
+
+    /// The program is there on the host, but not in the sandbox.
+    #[error(
+        "program {program:?} is {path:?} on the host, which the sandbox does not show; show its folder with --volume {folder:?}:{folder:?}:ro"
+    )]
+    NotVisible {
+        /// The program as it was asked for.
+        program: OsString,
+        /// Where it is on the host.
+        path: PathBuf,
+        /// The folder that it is in.
+        folder: PathBuf,
+    },
+
+    /// A volume that is not there, or that this process cannot see.
+    #[error("could not find the volume {path:?}")]
+    Volume {
+        /// The path on the host.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// A path in the sandbox that is not one.
+    #[error("the {what} target {path:?} must be an absolute path below /, without . and .. parts")]
+    Target {
+        /// `volume`, `tmpfs`.
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// More mounts than the child has room for.
+    #[error("the sandbox would show {count} files and folders of the host; {most} is the most")]
+    TooManyMounts {
+        /// How many were asked for.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+
+    /// A kernel without Landlock.
+    #[error(
+        "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and landlock in the lsm= list of the kernel's command line); --no-landlock runs without it"
+    )]
+    NoLandlock,
 
     /// There is such a file, but the kernel does not run it.
     #[error("{path:?} cannot be executed")]
@@ -57,6 +104,15 @@ pub enum LaunchError {
         path: PathBuf,
         /// What the filter says.
         action: Action,
+    },
+
+    /// The host does not let this user make the namespaces of a sandbox.
+    #[error("could not make the sandbox's namespaces: {cause}")]
+    Namespaces {
+        /// What the host has against it.
+        cause: Cause,
+        /// What clone said.
+        source: io::Error,
     },
 
     /// A step of the set-up failed in the child.
@@ -91,6 +147,40 @@ pub enum LaunchError {
     InitDied,
 }
 
+/// Why a host refuses namespaces to a user without privilege.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// `user.max_user_namespaces`, or the limit of another kind.
+    #[error(
+        "the limit on namespaces is reached (sysctl user.max_user_namespaces, or one of its kin user.max_*_namespaces)"
+    )]
+    Limit,
+    /// EPERM: a sysctl, a security module, or the filter of a container.
+    #[error(
+        "user namespaces are forbidden here (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, or the seccomp profile of a container); run as root, or use --host for the filter alone"
+    )]
+    Forbidden,
+    /// EINVAL: not in this kernel.
+    #[error("this kernel was built without one of the namespaces")]
+    Unsupported,
+    /// Anything else.
+    #[error("clone failed")]
+    Other,
+}
+
+impl Cause {
+    /// What an errno of clone stands for (clone(2)).
+    pub(crate) fn of_clone(errno: Errno) -> Self {
+        match errno {
+            Errno::NOSPC | Errno::USERS => Self::Limit,
+            Errno::PERM => Self::Forbidden,
+            Errno::INVAL => Self::Unsupported,
+            _ => Self::Other,
+        }
+    }
+}
+
 fn searched_in(searched: &[PathBuf]) -> String {
     if searched.is_empty() {
         return String::new();
@@ -109,7 +199,7 @@ impl LaunchError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } => 127,
+            Self::NotFound { .. } | Self::NotVisible { .. } => 127,
             Self::NotExecutable { .. } | Self::InterpreterMissing { .. } => 126,
             _ => 125,
         }

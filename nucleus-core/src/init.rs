@@ -15,9 +15,10 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
 };
 
+use crate::ids;
 use crate::interpret::{self, Prepared};
 use crate::message::Message;
-use crate::plan::{Plan, Reaping};
+use crate::plan::{Namespaces, Plan, Reaping};
 use crate::report::{Call, Context, Failure, Fault, Stage};
 use crate::sys;
 
@@ -44,17 +45,22 @@ pub(crate) fn main(init: &Init<'_>) -> Infallible {
 fn start(init: &Init<'_>) -> Result<(), Failure> {
     let plan = init.plan;
     interpret::run(Stage::Init, &plan.init, &init.prepared)?;
-    serve(init).map_err(|fault| Failure {
+    let mut life = begin(init).map_err(|fault| Failure {
         stage: Stage::Init,
         step: plan.init.len(),
         fault,
-    })
+    })?;
+    // From here on there is something to kill, so in the host's view an error
+    // must only start that; there are no steps there that could fail. A
+    // namespace dies with its init.
+    interpret::run(Stage::Settle, &plan.settle, &init.prepared)?;
+    life.dying = life.settle().is_err();
+    life.run();
+    Ok(())
 }
 
-fn serve(init: &Init<'_>) -> Result<(), Fault> {
-    // SIGCONT wakes an init that was stopped with its process group, so that
-    // it can see that the parent is gone; otherwise it does nothing.
-    rustix::process::set_parent_process_death_signal(Some(Signal::CONT)).call(Call::Prctl)?;
+/// Makes the program's process.
+fn begin<'a>(init: &'a Init<'a>) -> Result<Life<'a>, Fault> {
     let signals = sys::signalfd_all().call(Call::SignalFd)?;
     let children = match init.plan.reaping {
         Reaping::Namespace => None,
@@ -68,12 +74,19 @@ fn serve(init: &Init<'_>) -> Result<(), Fault> {
             .call(Call::Open)?,
         ),
     };
-    let program = sys::clone_process(0, None, || {
+    let namespaces = match init.plan.program_ids {
+        Some(_) => Namespaces::USER,
+        None => Namespaces::empty(),
+    };
+    let program = sys::clone_process(namespaces.bits(), None, || {
         interpret::run_program(&init.plan.program, &init.prepared)
     })
     .call(Call::Clone)?;
-
-    let mut life = Life {
+    if let (Some(maps), Some((_read, mapped))) = (&init.plan.program_ids, init.prepared.mapped) {
+        ids::map_process(maps, program.pid)?;
+        rustix::io::write(mapped, b"m").call(Call::Write)?;
+    }
+    Ok(Life {
         init,
         pid: program.pid,
         program: program.pidfd,
@@ -81,11 +94,7 @@ fn serve(init: &Init<'_>) -> Result<(), Fault> {
         children,
         reported: false,
         dying: false,
-    };
-    // From here on there is something to kill, so an error only starts that.
-    life.dying = life.settle().is_err();
-    life.run();
-    Ok(())
+    })
 }
 
 struct Life<'a> {
@@ -122,6 +131,9 @@ impl Life<'_> {
             self.signals.as_raw_fd(),
             self.children.as_ref().unwrap_or(&self.signals).as_raw_fd(),
         ])?;
+        // SIGCONT wakes an init that was stopped with its process group, so
+        // that it can see that the parent is gone; otherwise it does nothing.
+        rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
         // The memory is a copy of the parent's: nobody's to read.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
     }

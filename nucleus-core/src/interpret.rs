@@ -4,15 +4,18 @@
 //! threads: nothing allocates, takes a lock or panics.
 
 use std::convert::Infallible;
-use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustix::process::{DumpableBehavior, Signal};
+use rustix::process::{DumpableBehavior, Pid, Signal};
 
+use crate::ids;
+use crate::mounts::{self, Trees};
 use crate::plan::{Step, Stream};
+use crate::privileges;
 use crate::report::{Call, Context, Failure, Fault, Report, Stage};
 use crate::sys::{self, CStringArray};
 
@@ -25,6 +28,10 @@ pub(crate) struct Prepared<'a> {
     /// The program's end of the socket whose closing tells the parent that
     /// execve went well, and over which it waits.
     pub(crate) gate: BorrowedFd<'a>,
+    /// A pipe that init writes to when the program's ids are mapped.
+    pub(crate) mapped: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    /// User namespaces for id-mapped mounts.
+    pub(crate) mount_ids: &'a [OwnedFd],
     pub(crate) argv: &'a CStringArray,
     pub(crate) envp: &'a CStringArray,
     pub(crate) report: &'a Report,
@@ -33,15 +40,26 @@ pub(crate) struct Prepared<'a> {
 /// Runs steps until one fails, or forever: the last one of the program's is
 /// exec.
 pub(crate) fn run(stage: Stage, steps: &[Step], prepared: &Prepared<'_>) -> Result<(), Failure> {
-    let mut program = None;
+    let mut state = State {
+        program: None,
+        trees: Trees::new(),
+    };
     for (index, step) in steps.iter().enumerate() {
-        step_by_step(step, prepared, &mut program).map_err(|fault| Failure {
+        state.run(step, prepared).map_err(|fault| Failure {
             stage,
             step: index,
             fault,
         })?;
     }
     Ok(())
+}
+
+/// What steps leave for later ones.
+struct State<'a> {
+    /// The file to execute.
+    program: Option<&'a CStr>,
+    /// Mounts that were taken from the host.
+    trees: Trees,
 }
 
 /// Runs the program's steps; never comes back.
@@ -56,53 +74,94 @@ pub(crate) fn run_program(steps: &[Step], prepared: &Prepared<'_>) -> Infallible
 /// says more.
 pub(crate) const FAILED: i32 = 125;
 
-fn step_by_step<'a>(
-    step: &'a Step,
-    prepared: &Prepared<'_>,
-    program: &mut Option<&'a CStr>,
-) -> Result<(), Fault> {
-    match step {
-        Step::Subreaper => rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
-            .call(Call::Prctl),
-        Step::DieWithInit => {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).call(Call::Prctl)
-        }
-        Step::Connect(stream) => connect(*stream, prepared).call(Call::Dup),
-        Step::Chdir(folder) => rustix::process::chdir(folder.as_c_str()).call(Call::Chdir),
-        Step::Find(candidates) => {
-            *program = Some(find(
-                candidates.iter().map(|path| path.as_c_str()),
-                prepared.report,
-            )?);
-            Ok(())
-        }
-        Step::CloseFds => {
-            sys::close_all_but([0, 1, 2, prepared.gate.as_raw_fd()]).call(Call::CloseRange)
-        }
-        Step::Signals => sys::program_signals().call(Call::SigProcMask),
-        Step::NoNewPrivs => rustix::thread::set_no_new_privs(true).call(Call::Prctl),
-        Step::Announce => announce(prepared.gate),
-        Step::Hold => hold(prepared.gate),
-        Step::Filter(filter, flags) => match filter.install(*flags) {
-            Ok(listener) => {
-                if let Some(listener) = listener {
-                    // Left open, because the filter may forbid to close it;
-                    // exec does.
-                    prepared.report.hand_over(listener.into_raw_fd());
-                }
+impl<'a> State<'a> {
+    fn run(&mut self, step: &'a Step, prepared: &Prepared<'_>) -> Result<(), Fault> {
+        match step {
+            Step::MapIds(maps) => ids::map(maps, c"/proc/self"),
+            Step::Loopback => privileges::loopback(),
+            Step::Hostname(name) => {
+                rustix::system::sethostname(name.to_bytes()).call(Call::SetHostname)
+            }
+            Step::PrivateMounts => mounts::make_private(),
+            Step::Take {
+                source,
+                attr,
+                recursive,
+                ids,
+            } => {
+                let ids = ids.and_then(|index| prepared.mount_ids.get(index));
+                self.trees
+                    .take(source, *attr, *recursive, ids.map(AsFd::as_fd))
+            }
+            Step::TakeProc => self.trees.take_proc(),
+            Step::EnterRoot => mounts::enter_root(),
+            Step::MakeDir { path, mode } => mounts::make_dir(path, *mode),
+            Step::WriteFile { path, content } => mounts::write_file(path, content),
+            Step::Symlink { target, path } => mounts::symlink(target, path),
+            Step::Place { tree, path } => self.trees.place(*tree, path),
+            Step::Tmpfs {
+                path,
+                options,
+                attr,
+            } => mounts::tmpfs(path, options, *attr),
+            Step::Devpts(path) => mounts::devpts(path),
+            Step::MaskFile(path) => mounts::mask_file(path),
+            Step::MaskDir(path) => mounts::mask_dir(path),
+            Step::Seal(path) => mounts::seal(path),
+            Step::AwaitIds => ids::await_map(prepared.mapped),
+            Step::NewSession => rustix::process::setsid().map(drop).call(Call::SetSid),
+            Step::NewKeyring => sys::new_session_keyring().call(Call::Keyctl),
+            Step::ForbidNamespaces => privileges::forbid_namespaces(),
+            Step::Limit(limit) => privileges::limit(*limit),
+            Step::Become { uid, gid } => ids::become_other(*uid, *gid),
+            Step::DropBoundingSet => sys::clear_bounding_set().call(Call::Prctl),
+            Step::DropCapabilities => privileges::drop_capabilities(),
+            Step::Landlock(ruleset) => privileges::landlock(ruleset),
+            Step::Subreaper => {
+                rustix::process::set_child_subreaper(Pid::from_raw(1)).call(Call::Prctl)
+            }
+            Step::DieWithInit => {
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                    .call(Call::Prctl)
+            }
+            Step::Connect(stream) => connect(*stream, prepared).call(Call::Dup),
+            Step::Chdir(folder) => rustix::process::chdir(folder.as_c_str()).call(Call::Chdir),
+            Step::Find {
+                candidates,
+                along_path,
+            } => {
+                let candidates = candidates.iter().map(CString::as_c_str);
+                self.program = Some(find(candidates, *along_path, prepared.report)?);
                 Ok(())
             }
-            Err(error) => Err(Fault {
-                call: Call::Seccomp,
-                errno: Errno::from_raw_os_error(error.errno()),
+            Step::CloseFds => {
+                sys::close_all_but([0, 1, 2, prepared.gate.as_raw_fd()]).call(Call::CloseRange)
+            }
+            Step::Signals => sys::program_signals().call(Call::SigProcMask),
+            Step::NoNewPrivs => rustix::thread::set_no_new_privs(true).call(Call::Prctl),
+            Step::Announce => announce(prepared.gate),
+            Step::Hold => hold(prepared.gate),
+            Step::Filter(filter, flags) => match filter.install(*flags) {
+                Ok(listener) => {
+                    if let Some(listener) = listener {
+                        // Left open, because the filter may forbid to close
+                        // it; exec does.
+                        prepared.report.hand_over(listener.into_raw_fd());
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(Fault {
+                    call: Call::Seccomp,
+                    errno: Errno::from_raw_os_error(error.errno()),
+                }),
+            },
+            Step::Exec => Err(Fault {
+                call: Call::Execve,
+                errno: self.program.map_or(Errno::NOENT, |path| {
+                    sys::execve(path, prepared.argv, prepared.envp)
+                }),
             }),
-        },
-        Step::Exec => Err(Fault {
-            call: Call::Execve,
-            errno: program.map_or(Errno::NOENT, |path| {
-                sys::execve(path, prepared.argv, prepared.envp)
-            }),
-        }),
+        }
     }
 }
 
@@ -117,26 +176,26 @@ fn connect(stream: Stream, prepared: &Prepared<'_>) -> Result<(), Errno> {
 }
 
 /// The first regular file that may be executed. With none, the reason is the
-/// one that says most: a file that may not be executed before no file.
+/// one that says most: a file that may not be executed before no file. A
+/// folder of PATH that may not be entered has none.
 fn find<'a>(
-    candidates: impl ExactSizeIterator<Item = &'a CStr>,
+    candidates: impl Iterator<Item = &'a CStr>,
+    along_path: bool,
     report: &Report,
 ) -> Result<&'a CStr, Fault> {
-    let searches = candidates.len() > 1;
     let mut best = Fault {
         call: Call::Stat,
         errno: Errno::NOENT,
     };
     for (index, path) in candidates.enumerate() {
         match executable(path) {
-            Ok(()) => {
+            Ok(Ok(())) => {
                 report.found(index);
                 return Ok(path);
             }
             Err(Errno::NOENT | Errno::NOTDIR) => {}
-            // A folder of PATH that may not be searched is as good as empty.
-            Err(Errno::ACCESS) if searches && is_hidden(path) => {}
-            Err(errno) => {
+            Err(Errno::ACCESS) if along_path => {}
+            Ok(Err(errno)) | Err(errno) => {
                 if best.errno == Errno::NOENT {
                     report.found(index);
                     best.errno = errno;
@@ -147,21 +206,20 @@ fn find<'a>(
     Err(best)
 }
 
-fn is_hidden(path: &CStr) -> bool {
-    matches!(
-        rustix::fs::statat(CWD, path, AtFlags::empty()),
-        Err(Errno::ACCESS)
-    )
-}
-
-fn executable(path: &CStr) -> Result<(), Errno> {
+/// Whether there is a file at a path, and then whether it may be executed.
+fn executable(path: &CStr) -> Result<Result<(), Errno>, Errno> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::empty())?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
-        FileType::Directory => return Err(Errno::ISDIR),
-        _ => return Err(Errno::ACCESS),
+        FileType::Directory => return Ok(Err(Errno::ISDIR)),
+        _ => return Ok(Err(Errno::ACCESS)),
     }
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+    Ok(rustix::fs::accessat(
+        CWD,
+        path,
+        Access::EXEC_OK,
+        AtFlags::EACCESS,
+    ))
 }
 
 /// Tells the parent that exec is near. The kernel adds the sender's process

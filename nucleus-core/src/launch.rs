@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nucleus_seccomp::{Action, Arch, InstallFlags, SeccompData};
@@ -14,13 +14,18 @@ use rustix::process::PidfdFlags;
 
 use crate::child::{Child, Launched};
 use crate::command::{Command, View};
+use crate::environment;
 use crate::error::LaunchError;
+use crate::host::Host;
+use crate::ids;
 use crate::init::{self, Init};
 use crate::interpret::Prepared;
+use crate::layout::{self, Ids, Layout};
 use crate::message::Message;
-use crate::plan::{Plan, Reaping, Step, Stream};
+use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::report::{Report, Stage};
 use crate::stdio::{Stdio, above_streams};
+use crate::strings::c_string;
 use crate::sys::{self, CStringArray};
 
 /// Where programs are looked for without PATH (`_CS_PATH` of confstr(3)).
@@ -35,10 +40,24 @@ pub(crate) struct Strings {
     searched: Vec<PathBuf>,
 }
 
-/// The whole start as data, and the strings for execve. Pure but for the
-/// environment of this process.
+/// The whole start as data, and the strings for execve. Reads what it must
+/// know of the host, and changes nothing.
 pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
-    let variables = command.env.resolve(env::vars_os());
+    let layout = match &command.view {
+        View::Host => None,
+        View::Isolated(sandbox) => {
+            let host = Host::read();
+            let ids = Ids::of(&host, guest_id()?);
+            let folder = command.current_dir.as_deref();
+            Some(layout::plan(sandbox, &host, ids, &command.program, folder)?)
+        }
+    };
+    let variables = match &layout {
+        None => command.env.resolve(env::vars_os()),
+        Some(layout) => command
+            .env
+            .resolve(environment::sandboxed(env::vars_os(), &layout.home)),
+    };
     let path = variables
         .get(OsStr::new("PATH"))
         .map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
@@ -56,26 +75,19 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         envp.push(c_string("environment variable", &variable)?);
     }
 
-    let View::Host = command.view;
-    let mut program = vec![Step::DieWithInit];
-    for (stream, stdio) in [Stream::Stdin, Stream::Stdout, Stream::Stderr]
-        .into_iter()
-        .zip(&command.streams)
-    {
-        if !matches!(stdio, Stdio::Inherit) {
-            program.push(Step::Connect(stream));
-        }
+    let mut plan = match layout {
+        None => in_hosts_view(command)?,
+        Some(layout) => in_sandbox(command, layout),
+    };
+    plan.program.push(Step::Find {
+        along_path: !command.program.as_bytes().contains(&b'/'),
+        candidates,
+    });
+    plan.program.push(Step::Signals);
+    if command.filter.is_some() && !plan.program.contains(&Step::NoNewPrivs) {
+        plan.program.push(Step::NoNewPrivs);
     }
-    program.push(Step::CloseFds);
-    if let Some(folder) = &command.current_dir {
-        program.push(Step::Chdir(c_string("path", folder.as_os_str())?));
-    }
-    program.push(Step::Find(candidates));
-    program.push(Step::Signals);
-    if command.filter.is_some() {
-        program.push(Step::NoNewPrivs);
-    }
-    program.push(if command.hold || command.listen {
+    plan.program.push(if command.hold || command.listen {
         Step::Hold
     } else {
         Step::Announce
@@ -83,21 +95,76 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     if let Some(filter) = &command.filter {
         let mut flags = command.filter_flags;
         flags.set(InstallFlags::NEW_LISTENER, command.listen);
-        program.push(Step::Filter(filter.clone(), flags));
+        plan.program.push(Step::Filter(filter.clone(), flags));
     }
-    program.push(Step::Exec);
+    plan.program.push(Step::Exec);
 
-    let plan = Plan {
-        init: vec![Step::Subreaper],
-        program,
-        reaping: Reaping::Subreaper,
-    };
     let strings = Strings {
         argv: CStringArray::new(argv),
         envp: CStringArray::new(envp),
         searched,
     };
     Ok((plan, strings))
+}
+
+/// The beginning of a plan without a sandbox.
+fn in_hosts_view(command: &Command) -> Result<Plan, LaunchError> {
+    let mut program = vec![Step::DieWithInit];
+    program.extend(connections(command));
+    program.push(Step::CloseFds);
+    if let Some(folder) = &command.current_dir {
+        program.push(Step::Chdir(c_string("path", folder)?));
+    }
+    Ok(Plan {
+        init: vec![Step::Subreaper],
+        program,
+        settle: Vec::new(),
+        reaping: Reaping::Subreaper,
+        namespaces: Namespaces::empty(),
+        program_ids: None,
+        mount_ids: Vec::new(),
+    })
+}
+
+/// The beginning of a plan with a sandbox.
+fn in_sandbox(command: &Command, layout: Layout) -> Plan {
+    let mut program = Vec::new();
+    let mut steps = layout.program.into_iter().peekable();
+    // The pipe that it waits on is closed with all else.
+    program.extend(steps.next_if_eq(&Step::AwaitIds));
+    program.extend(connections(command));
+    program.push(Step::CloseFds);
+    program.extend(steps);
+    Plan {
+        init: layout.init,
+        program,
+        settle: layout.settle,
+        reaping: Reaping::Namespace,
+        namespaces: layout.namespaces,
+        program_ids: layout.program_ids,
+        mount_ids: layout.mount_ids,
+    }
+}
+
+/// The steps that connect those streams that are not inherited.
+fn connections(command: &Command) -> impl Iterator<Item = Step> {
+    [Stream::Stdin, Stream::Stdout, Stream::Stderr]
+        .into_iter()
+        .zip(&command.streams)
+        .filter(|(_stream, stdio)| !matches!(stdio, Stdio::Inherit))
+        .map(|(stream, _stdio)| Step::Connect(stream))
+}
+
+/// The ids that programs get when root runs them: above all that systemd
+/// hands out (0x7000_0000 is its documented end), below the signed limit, and
+/// another one for each sandbox, so that none can touch another's processes.
+const GUEST_IDS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
+
+fn guest_id() -> Result<u32, LaunchError> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(parent("choose a user id"))?;
+    Ok(GUEST_IDS.start + u32::from_ne_bytes(bytes) % (GUEST_IDS.end - GUEST_IDS.start))
 }
 
 /// Where the program may be, and the folders that were taken from PATH. As
@@ -120,13 +187,6 @@ fn candidates(program: &OsStr, path: &OsStr) -> Result<(Vec<CString>, Vec<PathBu
         searched.push(folder);
     }
     Ok((candidates, searched))
-}
-
-fn c_string(what: &'static str, value: &OsStr) -> Result<CString, LaunchError> {
-    CString::new(value.as_bytes()).map_err(|nul| LaunchError::Nul {
-        what,
-        value: OsString::from_vec(nul.into_vec()),
-    })
 }
 
 /// Starts the command.
@@ -152,6 +212,19 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
     let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
         .and_then(above_streams)
         .map_err(parent("open a descriptor for this process"))?;
+    let mapped = match plan.program_ids {
+        None => None,
+        Some(_) => Some(pipe()?),
+    };
+    let mut mount_ids = Vec::with_capacity(plan.mount_ids.len());
+    for maps in &plan.mount_ids {
+        let namespace = ids::user_namespace(maps).map_err(|fault| LaunchError::Step {
+            step: "make a user namespace for an id-mapped mount".to_owned(),
+            call: fault.call.name(),
+            source: fault.errno.into(),
+        })?;
+        mount_ids.push(above_streams(namespace).map_err(parent("move a descriptor"))?);
+    }
     let report = Report::new().map_err(parent("map memory for the child's report"))?;
 
     let init = {
@@ -162,6 +235,10 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                     .each_ref()
                     .map(|end| end.as_ref().map(AsFd::as_fd)),
                 gate: program_gate.as_fd(),
+                mapped: mapped
+                    .as_ref()
+                    .map(|(read, write)| (read.as_fd(), write.as_fd())),
+                mount_ids: &mount_ids,
                 argv: &strings.argv,
                 envp: &strings.envp,
                 report: &report,
@@ -169,7 +246,8 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
             status: init_status.as_fd(),
             parent: this.as_fd(),
         };
-        sys::clone_process(0, None, || init::main(&init)).map_err(parent("clone"))?
+        sys::clone_process(plan.namespaces.bits(), None, || init::main(&init))
+            .map_err(|errno| namespaces_refused(plan.namespaces, errno))?
     };
     // The child's ends must be closed here before their end of file can show.
     drop((program_ends, program_gate, init_status));
@@ -195,11 +273,33 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
     )
 }
 
+fn pipe() -> Result<(OwnedFd, OwnedFd), LaunchError> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .and_then(|(read, write)| Ok((above_streams(read)?, above_streams(write)?)))
+        .map_err(parent("make a pipe"))
+}
+
 /// Both ends close-on-exec and clear of the standard streams.
 fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), LaunchError> {
     rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
         .and_then(|(ours, theirs)| Ok((above_streams(ours)?, above_streams(theirs)?)))
         .map_err(parent("make a socket pair"))
+}
+
+/// Why clone failed: with a user namespace, mostly a policy of the host.
+fn namespaces_refused(namespaces: Namespaces, errno: Errno) -> LaunchError {
+    let source = errno.into();
+    if namespaces.contains(Namespaces::USER) {
+        LaunchError::Namespaces {
+            cause: crate::error::Cause::of_clone(errno),
+            source,
+        }
+    } else {
+        LaunchError::Parent {
+            what: "clone the init process",
+            source,
+        }
+    }
 }
 
 fn parent<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> LaunchError {
@@ -279,14 +379,12 @@ impl Autopsy {
         let steps = match failure.stage {
             Stage::Init => &self.plan.init,
             Stage::Program => &self.plan.program,
+            Stage::Settle => &self.plan.settle,
         };
         let step = steps.get(failure.step);
         Some(match step {
-            Some(Step::Find(_)) if errno == Errno::NOENT => LaunchError::NotFound {
-                program: self.program.clone(),
-                searched: self.searched.clone(),
-            },
-            Some(Step::Find(_)) => LaunchError::NotExecutable {
+            Some(Step::Find { .. }) if errno == Errno::NOENT => self.missing(),
+            Some(Step::Find { .. }) => LaunchError::NotExecutable {
                 path: self.found(),
                 source: errno.into(),
             },
@@ -300,6 +398,25 @@ impl Autopsy {
                 source: errno.into(),
             },
         })
+    }
+
+    /// There is no such program, or the sandbox does not show it.
+    fn missing(&self) -> LaunchError {
+        let hidden = self
+            .candidates()
+            .map(|path| Path::new(OsStr::from_bytes(path.as_bytes())))
+            .find(|path| self.plan.reaping == Reaping::Namespace && path.is_file());
+        match hidden {
+            Some(path) => LaunchError::NotVisible {
+                program: self.program.clone(),
+                folder: path.parent().unwrap_or(path).to_owned(),
+                path: path.to_owned(),
+            },
+            None => LaunchError::NotFound {
+                program: self.program.clone(),
+                searched: self.searched.clone(),
+            },
+        }
     }
 
     /// execve came back. An errno of the filter looks like one of the file,
@@ -322,18 +439,20 @@ impl Autopsy {
         }
     }
 
+    /// The places where the program was looked for.
+    fn candidates(&self) -> impl Iterator<Item = &CString> {
+        self.plan.program.iter().flat_map(|step| match step {
+            Step::Find { candidates, .. } => candidates.as_slice(),
+            _ => &[],
+        })
+    }
+
     /// The file that was, or would have been, executed.
     fn found(&self) -> PathBuf {
-        let candidates = self.plan.program.iter().find_map(|step| match step {
-            Step::Find(candidates) => Some(candidates),
-            _ => None,
-        });
-        candidates
-            .and_then(|candidates| candidates.get(self.report.candidate()))
-            .map_or_else(
-                || PathBuf::from(&self.program),
-                |path| Path::new(OsStr::from_bytes(path.as_bytes())).to_owned(),
-            )
+        self.candidates().nth(self.report.candidate()).map_or_else(
+            || PathBuf::from(&self.program),
+            |path| Path::new(OsStr::from_bytes(path.as_bytes())).to_owned(),
+        )
     }
 }
 

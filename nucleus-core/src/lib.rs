@@ -16,12 +16,15 @@
 //! In reading order:
 //!
 //! - `command`: what to start ([`Command`], [`View`], [`Stdio`])
+//! - `isolation`: what a sandbox is made of ([`Isolation`])
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
-//! - `interpret`: runs the plan's steps in the child
+//! - `host`, `layout`, `landlock`: what a sandbox shows and grants, as steps
+//! - `interpret`, with `ids`, `mounts` and `privileges`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
+//! - `stdio`, `strings`, `environment`: what the program is started with
 //! - `error`: why a program did not start ([`LaunchError`])
 //! - `sys`: every raw system call
 
@@ -29,18 +32,28 @@
 
 mod child;
 mod command;
+mod environment;
 mod error;
+mod host;
+mod ids;
 mod init;
 mod interpret;
+mod isolation;
+mod landlock;
 mod launch;
+mod layout;
 mod message;
+mod mounts;
 mod plan;
+mod privileges;
 mod report;
 mod stdio;
+mod strings;
 mod sys;
 
 pub use child::Child;
 pub use command::{Command, View};
-pub use error::LaunchError;
+pub use error::{Cause, LaunchError};
+pub use isolation::{Access, Isolation, Network, Resource, Terminal};
 pub use plan::Plan;
 pub use stdio::Stdio;

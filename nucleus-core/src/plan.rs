@@ -5,6 +5,8 @@ use std::fmt;
 
 use nucleus_seccomp::{InstallFlags, Program};
 
+use crate::isolation::Limit;
+
 /// Everything that happens between clone and exec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -12,9 +14,84 @@ pub struct Plan {
     pub(crate) init: Vec<Step>,
     /// The steps of the program's process, which init makes; exec is the last.
     pub(crate) program: Vec<Step>,
+    /// What init does once the program's process is there: give up what it
+    /// needs no longer.
+    pub(crate) settle: Vec<Step>,
     /// How init treats what it sees.
     pub(crate) reaping: Reaping,
+    /// The namespaces that init is made in (`CLONE_NEW*`).
+    pub(crate) namespaces: Namespaces,
+    /// The ids of the user namespace that the program's process is made in,
+    /// where init itself is not in one.
+    pub(crate) program_ids: Option<IdMaps>,
+    /// Id mappings for mounts, by the index that [`Step::Take`] names.
+    pub(crate) mount_ids: Vec<IdMaps>,
 }
+
+bitflags::bitflags! {
+    /// `CLONE_NEW*` (`include/uapi/linux/sched.h`).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Namespaces: u64 {
+        const MOUNT = 0x0002_0000;
+        const CGROUP = 0x0200_0000;
+        const UTS = 0x0400_0000;
+        const IPC = 0x0800_0000;
+        const USER = 0x1000_0000;
+        const PID = 0x2000_0000;
+        const NET = 0x4000_0000;
+    }
+}
+
+/// What is written to `uid_map` and `gid_map` of a process
+/// (user_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdMaps {
+    pub(crate) uid: CString,
+    pub(crate) gid: CString,
+    /// Whether setgroups must be denied first: the price of a gid map that is
+    /// written without privilege.
+    pub(crate) deny_setgroups: bool,
+}
+
+impl IdMaps {
+    /// One user and one group.
+    pub(crate) fn single(inside: (u32, u32), outside: (u32, u32), deny_setgroups: bool) -> Self {
+        let map = |inside: u32, outside: u32| {
+            CString::new(format!("{inside} {outside} 1\n")).unwrap_or_default()
+        };
+        Self {
+            uid: map(inside.0, outside.0),
+            gid: map(inside.1, outside.1),
+            deny_setgroups,
+        }
+    }
+}
+
+bitflags::bitflags! {
+    /// `MOUNT_ATTR_*` (mount_setattr(2)).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct MountAttr: u64 {
+        const RDONLY = 0x1;
+        const NOSUID = 0x2;
+        const NODEV = 0x4;
+        const NOEXEC = 0x8;
+    }
+}
+
+/// A Landlock ruleset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ruleset {
+    /// `LANDLOCK_ACCESS_FS_*` that are denied without a rule.
+    pub(crate) handled: u64,
+    /// `LANDLOCK_SCOPE_*`.
+    pub(crate) scoped: u64,
+    /// What is allowed beneath a path.
+    pub(crate) rules: Vec<(CString, u64)>,
+}
+
+/// The most host files that one sandbox can show: what the child has room for
+/// without allocating.
+pub(crate) const MAX_TREES: usize = 192;
 
 /// When init ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +115,67 @@ pub(crate) enum Stream {
 /// What a child does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Write the id maps of the calling process.
+    MapIds(IdMaps),
+    /// Bring the loopback device up.
+    Loopback,
+    /// Set the name of the machine.
+    Hostname(CString),
+    /// Cut mount propagation from and to the host.
+    PrivateMounts,
+    /// Copy the mounts at and below a path of the host, for [`Step::Place`].
+    Take {
+        source: CString,
+        attr: MountAttr,
+        /// Submounts too.
+        recursive: bool,
+        /// The id mapping, an index of [`Plan::mount_ids`].
+        ids: Option<usize>,
+    },
+    /// Make a new proc file system, for [`Step::Place`].
+    TakeProc,
+    /// Make an empty root and leave the host's.
+    EnterRoot,
+    /// Make a folder, unless it is there.
+    MakeDir { path: CString, mode: u32 },
+    /// Make a file.
+    WriteFile { path: CString, content: Vec<u8> },
+    /// Make a symbolic link.
+    Symlink { target: CString, path: CString },
+    /// Put what was taken as number `tree` in its place.
+    Place { tree: usize, path: CString },
+    /// Mount an empty tmpfs.
+    Tmpfs {
+        path: CString,
+        options: CString,
+        attr: MountAttr,
+    },
+    /// Mount new pseudo-terminals.
+    Devpts(CString),
+    /// Put the null device over a file.
+    MaskFile(CString),
+    /// Put an empty read-only folder over a folder.
+    MaskDir(CString),
+    /// Make a mount read-only.
+    Seal(CString),
+    /// Wait until init has written the id maps of this process.
+    AwaitIds,
+    /// Start a session without a terminal.
+    NewSession,
+    /// Start with an empty session keyring.
+    NewKeyring,
+    /// Let no user namespace be made below the one of this process.
+    ForbidNamespaces,
+    /// Limit a resource.
+    Limit(Limit),
+    /// Take other ids, without supplementary groups.
+    Become { uid: u32, gid: u32 },
+    /// Empty the capability bounding set, which needs a capability itself.
+    DropBoundingSet,
+    /// Empty the other four capability sets.
+    DropCapabilities,
+    /// Restrict this process with Landlock.
+    Landlock(Ruleset),
     /// `PR_SET_CHILD_SUBREAPER`: orphaned descendants become init's children.
     Subreaper,
     /// Die with init: `PR_SET_PDEATHSIG` with SIGKILL.
@@ -47,7 +185,11 @@ pub(crate) enum Step {
     /// Change the working directory.
     Chdir(CString),
     /// Find the file to execute: the first regular file that may be executed.
-    Find(Vec<CString>),
+    Find {
+        candidates: Vec<CString>,
+        /// They come from PATH.
+        along_path: bool,
+    },
     /// Close every descriptor but the standard streams.
     CloseFds,
     /// Default dispositions, empty mask.
@@ -65,9 +207,10 @@ pub(crate) enum Step {
 }
 
 impl Plan {
-    /// The steps of init, then those of the program.
+    /// The steps of init before it makes the program's process, those of
+    /// that, and those of init after.
     pub fn steps(&self) -> impl Iterator<Item = impl fmt::Display> {
-        self.init.iter().chain(&self.program)
+        self.init.iter().chain(&self.program).chain(&self.settle)
     }
 }
 
@@ -76,6 +219,30 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.steps().enumerate() {
             writeln!(f, "{:3} {step}", number + 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// Mount attributes as mount(8) has them.
+struct Flags(MountAttr);
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (MountAttr::NOSUID, "nosuid"),
+            (MountAttr::NODEV, "nodev"),
+            (MountAttr::NOEXEC, "noexec"),
+        ];
+        f.write_str(if self.0.contains(MountAttr::RDONLY) {
+            "ro"
+        } else {
+            "rw"
+        })?;
+        for (flag, name) in names {
+            if self.0.contains(flag) {
+                write!(f, ",{name}")?;
+            }
         }
         Ok(())
     }
@@ -95,11 +262,52 @@ impl fmt::Display for Step {
     /// In the imperative, so that it can follow "could not".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::MapIds(_) => f.write_str("map user and group ids (uid_map, gid_map)"),
+            Self::Loopback => f.write_str("bring the loopback device up"),
+            Self::Hostname(name) => write!(f, "set the host name {name:?}"),
+            Self::PrivateMounts => f.write_str("make all mounts private"),
+            Self::Take {
+                source, attr, ids, ..
+            } => {
+                write!(f, "take {source:?} ({})", Flags(*attr))?;
+                f.write_str(if ids.is_some() { ", id-mapped" } else { "" })
+            }
+            Self::TakeProc => f.write_str("make a proc file system"),
+            Self::EnterRoot => f.write_str("enter an empty root"),
+            Self::MakeDir { path, .. } => write!(f, "make folder {path:?}"),
+            Self::WriteFile { path, content } => {
+                write!(f, "write file {path:?} ({} bytes)", content.len())
+            }
+            Self::Symlink { target, path } => write!(f, "link {path:?} to {target:?}"),
+            Self::Place { tree, path } => write!(f, "place tree {tree} at {path:?}"),
+            Self::Tmpfs {
+                path,
+                options,
+                attr,
+            } => {
+                write!(f, "mount tmpfs at {path:?} ({}, {options:?})", Flags(*attr))
+            }
+            Self::Devpts(path) => write!(f, "mount pseudo-terminals at {path:?}"),
+            Self::MaskFile(path) | Self::MaskDir(path) => write!(f, "mask {path:?}"),
+            Self::Seal(path) => write!(f, "make {path:?} read-only"),
+            Self::AwaitIds => f.write_str("wait for the id maps"),
+            Self::NewSession => f.write_str("start a session without a terminal"),
+            Self::NewKeyring => f.write_str("start with an empty session keyring"),
+            Self::ForbidNamespaces => {
+                f.write_str("forbid further user namespaces (user.max_user_namespaces)")
+            }
+            Self::Limit(limit) => write!(f, "limit {:?} to {}", limit.resource, limit.value),
+            Self::Become { uid, gid } => write!(f, "become user {uid}, group {gid}"),
+            Self::DropBoundingSet => f.write_str("empty the capability bounding set"),
+            Self::DropCapabilities => f.write_str("drop every capability"),
+            Self::Landlock(ruleset) => {
+                write!(f, "restrict with Landlock ({} rules)", ruleset.rules.len())
+            }
             Self::Subreaper => f.write_str("adopt the program's orphans"),
             Self::DieWithInit => f.write_str("tie the program's life to init's"),
             Self::Connect(stream) => write!(f, "connect {stream}"),
             Self::Chdir(folder) => write!(f, "enter the working directory {folder:?}"),
-            Self::Find(candidates) => match candidates.as_slice() {
+            Self::Find { candidates, .. } => match candidates.as_slice() {
                 [path] => write!(f, "find the program {path:?}"),
                 _ => write!(f, "find the program in {} places", candidates.len()),
             },

@@ -26,20 +26,46 @@ macro_rules! calls {
 }
 
 calls! {
+    Capset "capset",
     Chdir "chdir",
     Clone "clone3",
     CloseRange "close_range",
     Dup "dup3",
     Execve "execve",
+    Fsconfig "fsconfig",
+    Fsmount "fsmount",
+    Fsopen "fsopen",
+    Ioctl "ioctl",
+    Keyctl "keyctl",
+    LandlockAddRule "landlock_add_rule",
+    LandlockCreateRuleset "landlock_create_ruleset",
+    LandlockRestrictSelf "landlock_restrict_self",
+    Mkdir "mkdirat",
+    Mount "mount",
+    MountSetattr "mount_setattr",
+    MoveMount "move_mount",
     Open "openat",
+    OpenTree "open_tree",
+    Pipe "pipe2",
+    PivotRoot "pivot_root",
     Prctl "prctl",
+    Prlimit "prlimit64",
     Read "read",
     Seccomp "seccomp",
     Send "sendto",
     SendMsg "sendmsg",
+    SetGid "setresgid",
+    SetGroups "setgroups",
+    SetHostname "sethostname",
+    SetSid "setsid",
+    SetUid "setresuid",
     SignalFd "signalfd4",
     SigProcMask "rt_sigprocmask",
+    Socket "socket",
     Stat "stat",
+    Symlink "symlinkat",
+    Umount "umount2",
+    Write "write",
 }
 
 /// Why a step failed.
@@ -66,6 +92,8 @@ impl<T> Context<T> for Result<T, Errno> {
 pub(crate) enum Stage {
     Init = 1,
     Program = 2,
+    /// Init, once the program's process is there.
+    Settle = 3,
 }
 
 /// A step that failed.
@@ -142,7 +170,8 @@ impl Report {
         let stage = match stage.load(Ordering::Acquire) {
             0 => return None,
             stage if stage == Stage::Init as u32 => Stage::Init,
-            _ => Stage::Program,
+            stage if stage == Stage::Program as u32 => Stage::Program,
+            _ => Stage::Settle,
         };
         let call = usize::try_from(call.load(Ordering::Relaxed)).ok()?;
         let errno = i32::try_from(errno.load(Ordering::Relaxed)).ok()?;

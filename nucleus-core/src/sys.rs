@@ -267,6 +267,170 @@ fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<(), Errno> 
     syscall_result(ret).map(drop)
 }
 
+/// `struct mount_attr` (mount_setattr(2)).
+#[repr(C)]
+struct MountAttrArgs {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// `MOUNT_ATTR_IDMAP` (5.12).
+const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
+/// Adds attributes to the mount that `mount` is the root of, and with
+/// `recursive` to those below (5.12); with `ids` maps ids as that user
+/// namespace does.
+pub(crate) fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    attr: u64,
+    recursive: bool,
+    ids: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let args = MountAttrArgs {
+        attr_set: attr | if ids.is_some() { MOUNT_ATTR_IDMAP } else { 0 },
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: ids.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
+    };
+    let below = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string, `args` as long as the size says.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | below,
+            &raw const args,
+            mem::size_of::<MountAttrArgs>(),
+        )
+    };
+    syscall_result(ret).map(drop)
+}
+
+/// Brings the loopback device of the network namespace up.
+pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: all-zero bytes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    let [first, second, ..] = &mut request.ifr_name;
+    *first = b'l'.cast_signed() as c_char;
+    *second = b'o'.cast_signed() as c_char;
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = i16::try_from(up).map_err(|_too_large| Errno::OVERFLOW)?;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq.
+    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    syscall_result(ret.into()).map(drop)
+}
+
+/// `KEYCTL_JOIN_SESSION_KEYRING`, `include/uapi/linux/keyctl.h`.
+const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+
+/// Replaces the session keyring by an empty one. A kernel without keyrings
+/// has nothing to replace.
+pub(crate) fn new_session_keyring() -> Result<(), Errno> {
+    // SAFETY: no name is given, so nothing is read from memory.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            ptr::null::<c_char>(),
+        )
+    };
+    match syscall_result(ret) {
+        Ok(_) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Drops every capability that the kernel knows from the bounding set.
+pub(crate) fn clear_bounding_set() -> Result<(), Errno> {
+    for capability in 0..64_u32 {
+        // SAFETY: PR_CAPBSET_DROP takes a number.
+        let ret = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        match syscall_result(ret.into()) {
+            Ok(_) => {}
+            // One past the last.
+            Err(Errno::INVAL) if capability > 0 => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// `LANDLOCK_CREATE_RULESET_VERSION`, `include/uapi/linux/landlock.h`.
+const LANDLOCK_CREATE_RULESET_VERSION: c_int = 1;
+/// `LANDLOCK_RULE_PATH_BENEATH`.
+const LANDLOCK_RULE_PATH_BENEATH: c_int = 1;
+
+/// The best Landlock ABI of the kernel, 0 where it has none or it is off.
+pub(crate) fn landlock_abi() -> u32 {
+    // SAFETY: with this flag no attributes are read.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<u8>(),
+            0,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    u32::try_from(ret).unwrap_or(0)
+}
+
+/// A ruleset that denies the given accesses and scopes until rules allow some.
+pub(crate) fn landlock_ruleset(handled: u64, scoped: u64) -> Result<OwnedFd, Errno> {
+    // `struct landlock_ruleset_attr`: file accesses, network accesses, scopes.
+    // A kernel that does not know the later fields takes them when they are 0.
+    let attr = [handled, 0, scoped];
+    // SAFETY: `attr` is as long as the size says.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            &raw const attr,
+            mem::size_of_val(&attr),
+            0,
+        )
+    };
+    new_fd(ret)
+}
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed: u64,
+    parent: c_int,
+}
+
+/// Allows `allowed` beneath a file or folder.
+pub(crate) fn landlock_allow(
+    ruleset: BorrowedFd<'_>,
+    beneath: BorrowedFd<'_>,
+    allowed: u64,
+) -> Result<(), Errno> {
+    let rule = PathBeneath {
+        allowed,
+        parent: beneath.as_raw_fd(),
+    };
+    // SAFETY: `rule` has the layout of the rule type.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            LANDLOCK_RULE_PATH_BENEATH,
+            &raw const rule,
+            0,
+        )
+    };
+    syscall_result(ret).map(drop)
+}
+
+/// Enforces a ruleset on the calling thread, for good.
+pub(crate) fn landlock_restrict(ruleset: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: takes no pointer.
+    let ret = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+    syscall_result(ret).map(drop)
+}
+
 /// Strings for execve with the array of pointers to them that it wants.
 #[derive(Debug)]
 pub(crate) struct CStringArray {

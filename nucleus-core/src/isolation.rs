@@ -1,0 +1,211 @@
+//! What a sandbox is made of, as the user of the library says it.
+
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// A sandbox. The default is safe: the host's programs read-only, a private
+/// home and `/tmp`, no network, no privilege.
+///
+/// ```
+/// use nucleus_core::{Access, Command, Isolation, View};
+///
+/// let folder = std::env::temp_dir();
+/// let sandbox = Isolation::new().volume(&folder, "/data", Access::ReadOnly);
+/// let plan = Command::new("ls").arg("/data").view(View::Isolated(sandbox)).plan()?;
+/// println!("{plan}");
+/// # Ok::<(), nucleus_core::LaunchError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    pub(crate) volumes: Vec<Volume>,
+    pub(crate) tmpfs: Vec<Tmpfs>,
+    pub(crate) network: Network,
+    pub(crate) hostname: OsString,
+    pub(crate) hosts: Vec<(OsString, IpAddr)>,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) terminal: Terminal,
+    pub(crate) landlock: bool,
+    pub(crate) nested: bool,
+}
+
+/// A file or folder of the host that the program sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Volume {
+    pub(crate) source: PathBuf,
+    pub(crate) target: PathBuf,
+    pub(crate) access: Access,
+}
+
+/// A private, empty, writable folder in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tmpfs {
+    pub(crate) target: PathBuf,
+    pub(crate) size: Option<u64>,
+}
+
+/// A resource limit, soft and hard alike (setrlimit(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) resource: Resource,
+    pub(crate) value: u64,
+}
+
+/// What the program may do with a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read and execute; submounts too are read-only.
+    ReadOnly,
+    /// Everything that the owner of the files may do, on the host itself.
+    ReadWrite,
+}
+
+/// What the program can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Network {
+    /// A network of its own with a loopback device.
+    #[default]
+    None,
+    /// The host's network, its abstract sockets and local services included.
+    Host,
+}
+
+/// How the program is connected to the terminal of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Terminal {
+    /// Not at all: it gets a session of its own.
+    #[default]
+    Detached,
+    /// It stays in the session and process group, so that the terminal's
+    /// signals reach it.
+    Shared,
+}
+
+/// A resource that can be limited (setrlimit(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Address space, bytes.
+    AddressSpace,
+    /// Core dumps, bytes. 0 unless it is set.
+    Core,
+    /// Processor time, seconds.
+    Cpu,
+    /// The largest file, bytes.
+    FileSize,
+    /// Open files.
+    OpenFiles,
+    /// Processes and threads of the user.
+    Processes,
+    /// The main thread's stack, bytes.
+    Stack,
+}
+
+impl Default for Isolation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Isolation {
+    /// The default sandbox.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            volumes: Vec::new(),
+            tmpfs: Vec::new(),
+            network: Network::None,
+            hostname: OsString::from("sandbox"),
+            hosts: Vec::new(),
+            limits: vec![Limit {
+                resource: Resource::Core,
+                value: 0,
+            }],
+            terminal: Terminal::Detached,
+            landlock: true,
+            nested: false,
+        }
+    }
+
+    /// Shows a file or folder of the host at `target`, an absolute path in
+    /// the sandbox. Later volumes cover earlier ones.
+    #[must_use]
+    pub fn volume(
+        mut self,
+        source: impl AsRef<Path>,
+        target: impl AsRef<Path>,
+        access: Access,
+    ) -> Self {
+        self.volumes.push(Volume {
+            source: source.as_ref().to_owned(),
+            target: target.as_ref().to_owned(),
+            access,
+        });
+        self
+    }
+
+    /// An empty writable folder in memory at `target`, with a size in bytes or
+    /// the kernel's default, half of the memory.
+    #[must_use]
+    pub fn tmpfs(mut self, target: impl AsRef<Path>, size: Option<u64>) -> Self {
+        self.tmpfs.push(Tmpfs {
+            target: target.as_ref().to_owned(),
+            size,
+        });
+        self
+    }
+
+    /// What the program can reach.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// The name of the machine that the program sees.
+    #[must_use]
+    pub fn hostname(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.hostname = name.as_ref().to_owned();
+        self
+    }
+
+    /// A line in `/etc/hosts`.
+    #[must_use]
+    pub fn add_host(mut self, name: impl AsRef<OsStr>, address: IpAddr) -> Self {
+        self.hosts.push((name.as_ref().to_owned(), address));
+        self
+    }
+
+    /// Limits a resource.
+    #[must_use]
+    pub fn limit(mut self, resource: Resource, value: u64) -> Self {
+        self.limits.retain(|limit| limit.resource != resource);
+        self.limits.push(Limit { resource, value });
+        self
+    }
+
+    /// How the program is connected to the terminal.
+    #[must_use]
+    pub fn terminal(mut self, terminal: Terminal) -> Self {
+        self.terminal = terminal;
+        self
+    }
+
+    /// Whether Landlock repeats the grants of the mounts; on by default.
+    /// Without it, mounts and namespaces still hold.
+    #[must_use]
+    pub fn landlock(mut self, on: bool) -> Self {
+        self.landlock = on;
+        self
+    }
+
+    /// Whether the program may make namespaces of its own, to run a sandbox
+    /// inside. Turns Landlock off, which forbids mounting, and leaves `/proc`
+    /// without masks, which the kernel wants for a `/proc` inside.
+    #[must_use]
+    pub fn nested(mut self, on: bool) -> Self {
+        self.nested = on;
+        self
+    }
+}

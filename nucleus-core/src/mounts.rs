@@ -1,0 +1,205 @@
+//! The steps that build the program's view of the file system, in the child.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags,
+};
+
+use crate::plan::{MAX_TREES, MountAttr};
+use crate::report::{Call, Context, Fault};
+use crate::sys;
+
+/// Mounts that belong to no place yet.
+pub(crate) struct Trees {
+    mounts: [Option<OwnedFd>; MAX_TREES],
+    taken: usize,
+}
+
+impl Trees {
+    pub(crate) const fn new() -> Self {
+        Self {
+            mounts: [const { None }; MAX_TREES],
+            taken: 0,
+        }
+    }
+
+    /// Copies the mounts at a path and gives the copy its attributes, before
+    /// anybody can see it.
+    pub(crate) fn take(
+        &mut self,
+        source: &CStr,
+        attr: MountAttr,
+        recursive: bool,
+        ids: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Fault> {
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        if recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        let tree = rustix::mount::open_tree(CWD, source, flags).call(Call::OpenTree)?;
+        sys::mount_setattr(tree.as_fd(), attr.bits(), recursive, ids).call(Call::MountSetattr)?;
+        self.keep(tree)
+    }
+
+    /// A new proc of this PID namespace. The kernel makes it only while the
+    /// old one can still be seen, so it must be taken before the root changes.
+    pub(crate) fn take_proc(&mut self) -> Result<(), Fault> {
+        let context =
+            rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).call(Call::Fsopen)?;
+        rustix::mount::fsconfig_create(&context).call(Call::Fsconfig)?;
+        let attr = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr)
+            .call(Call::Fsmount)?;
+        self.keep(mount)
+    }
+
+    fn keep(&mut self, mount: OwnedFd) -> Result<(), Fault> {
+        let slot = self.mounts.get_mut(self.taken).ok_or(Fault {
+            call: Call::OpenTree,
+            errno: Errno::MFILE,
+        })?;
+        *slot = Some(mount);
+        self.taken += 1;
+        Ok(())
+    }
+
+    /// Attaches what was taken as number `tree`.
+    pub(crate) fn place(&mut self, tree: usize, path: &CStr) -> Result<(), Fault> {
+        let mount = self
+            .mounts
+            .get_mut(tree)
+            .and_then(Option::take)
+            .ok_or(Fault {
+                call: Call::MoveMount,
+                errno: Errno::BADF,
+            })?;
+        attach(mount.as_fd(), path)
+    }
+}
+
+fn attach(mount: BorrowedFd<'_>, path: &CStr) -> Result<(), Fault> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    rustix::mount::move_mount(mount, c"", CWD, path, flags).call(Call::MoveMount)
+}
+
+pub(crate) fn make_private() -> Result<(), Fault> {
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change(c"/", flags).call(Call::Mount)
+}
+
+/// Mounts an empty file system, makes it the root and lets go of the old one:
+/// from here on every path means one of the sandbox.
+pub(crate) fn enter_root() -> Result<(), Fault> {
+    // A folder that is always there, and that nothing is taken from any more.
+    let place = c"/proc";
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount(c"sandbox", place, c"tmpfs", flags, c"mode=755,size=16m")
+        .call(Call::Mount)?;
+    rustix::process::chdir(place).call(Call::Chdir)?;
+    // With both arguments the same, the old root is stacked on the new one
+    // (pivot_root(2)), where it is the first to be unmounted.
+    rustix::process::pivot_root(c".", c".").call(Call::PivotRoot)?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).call(Call::Umount)?;
+    rustix::process::chdir(c"/").call(Call::Chdir)
+}
+
+pub(crate) fn make_dir(path: &CStr, mode: u32) -> Result<(), Fault> {
+    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
+        Ok(()) => {
+            // The umask of the caller must not close what the plan opens.
+            rustix::fs::chmodat(
+                CWD,
+                path,
+                Mode::from_raw_mode(mode),
+                rustix::fs::AtFlags::empty(),
+            )
+            .call(Call::Mkdir)
+        }
+        Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(Fault {
+            call: Call::Mkdir,
+            errno,
+        }),
+    }
+}
+
+/// A file that is there keeps what it has, if nothing is to be written.
+pub(crate) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Fault> {
+    let mode = Mode::from_raw_mode(0o644);
+    if content.is_empty() {
+        return match rustix::fs::mknodat(CWD, path, FileType::RegularFile, mode, 0) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(Fault {
+                call: Call::Open,
+                errno,
+            }),
+        };
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, path, flags, mode).call(Call::Open)?;
+    rustix::fs::fchmod(&file, mode).call(Call::Open)?;
+    let mut rest = content;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest).call(Call::Write)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+pub(crate) fn symlink(target: &CStr, path: &CStr) -> Result<(), Fault> {
+    rustix::fs::symlinkat(target, CWD, path).call(Call::Symlink)
+}
+
+pub(crate) fn tmpfs(path: &CStr, options: &CStr, attr: MountAttr) -> Result<(), Fault> {
+    let mut flags = MountFlags::empty();
+    for (attr_flag, flag) in [
+        (MountAttr::RDONLY, MountFlags::RDONLY),
+        (MountAttr::NOSUID, MountFlags::NOSUID),
+        (MountAttr::NODEV, MountFlags::NODEV),
+        (MountAttr::NOEXEC, MountFlags::NOEXEC),
+    ] {
+        if attr.contains(attr_flag) {
+            flags |= flag;
+        }
+    }
+    rustix::mount::mount(c"sandbox", path, c"tmpfs", flags, options).call(Call::Mount)
+}
+
+pub(crate) fn devpts(path: &CStr) -> Result<(), Fault> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let options = c"newinstance,ptmxmode=0666,mode=0620";
+    rustix::mount::mount(c"devpts", path, c"devpts", flags, options).call(Call::Mount)
+}
+
+/// A file that the kernel does not have needs no mask.
+pub(crate) fn mask_file(path: &CStr) -> Result<(), Fault> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let null = rustix::mount::open_tree(CWD, c"/dev/null", flags).call(Call::OpenTree)?;
+    unless_missing(attach(null.as_fd(), path))
+}
+
+pub(crate) fn mask_dir(path: &CStr) -> Result<(), Fault> {
+    let attr = MountAttr::RDONLY | MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC;
+    unless_missing(tmpfs(path, c"size=0,mode=555", attr))
+}
+
+fn unless_missing(result: Result<(), Fault>) -> Result<(), Fault> {
+    match result {
+        Err(fault) if fault.errno == Errno::NOENT => Ok(()),
+        other => other,
+    }
+}
+
+pub(crate) fn seal(path: &CStr) -> Result<(), Fault> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mount = rustix::fs::openat(CWD, path, flags, Mode::empty()).call(Call::Open)?;
+    sys::mount_setattr(mount.as_fd(), MountAttr::RDONLY.bits(), false, None)
+        .call(Call::MountSetattr)
+}
