@@ -1,6 +1,8 @@
 //! `nucleus run`: a program under a filter.
 
-use anyhow::{bail, ensure};
+use std::io::{self, Write};
+
+use anyhow::{Context, bail, ensure};
 use nucleus_audit::PtraceMode;
 use nucleus_seccomp::Profile;
 
@@ -21,6 +23,9 @@ use crate::{filter, profile_file, report, session};
 #[command(after_help = "\
 Examples:
   nucleus run -- ls -l
+  nucleus run --workspace . -- cargo build --offline
+  nucleus run -v ./data:/data:ro --network host -- ./fetch
+  nucleus run --print-plan -- ls
   nucleus run --host --seccomp-profile ls.seccomp.json -- ls -l /
   nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server")]
 pub(crate) struct Args {
@@ -29,6 +34,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     filter: FilterArgs,
+
+    /// Print every step of the start, and do not start
+    #[arg(long, conflicts_with_all = ["seccomp_mode", "seccomp_log_denied"])]
+    print_plan: bool,
 
     #[command(flatten)]
     program: Program,
@@ -63,6 +72,7 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     } = &args.filter;
     let profile = match path {
         Some(path) => profile_file::read(path, *fingerprint)?,
+        None if args.sandbox.nested() => Profile::sandbox_nested(),
         None => Profile::sandbox_default(),
     };
     let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
@@ -70,6 +80,11 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     if !seccomp_log_denied {
         command.filter_flags(policy.install_flags());
         command.filter(filter::enforcing(&policy)?);
+        if args.print_plan {
+            write!(io::stdout(), "{}", command.plan()?)
+                .context("cannot write the plan to standard output")?;
+            return Ok(Exit::SUCCESS);
+        }
         return Ok(session::run(&mut command)?.into());
     }
     let (status, report) = denials::watch(&mut command, &policy, PtraceMode::Deny, *source)?;
