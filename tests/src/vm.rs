@@ -22,18 +22,25 @@ pub const PORT: &str = "nucleus.tests";
 pub struct Job {
     /// A word that the output of a test does not hold.
     pub nonce: String,
-    /// How long one entry of `tests` may take.
+    /// How long one [`Test`] may take.
     pub timeout: Duration,
     /// How cgroups are mounted.
     pub cgroups: Cgroups,
-    /// Files below `/proc/sys` that are written before the first test.
+    /// What is run, in this order.
+    pub phases: Vec<Phase>,
+    /// Give a person a shell on the console instead.
+    pub shell: bool,
+}
+
+/// Tests that find the machine alike.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Phase {
+    /// Files below `/proc/sys`, and what is written to them for this phase.
     pub sysctls: BTreeMap<String, String>,
     /// Added to the environment of the tests.
     pub environment: BTreeMap<String, String>,
     /// What is run, in this order.
     pub tests: Vec<Test>,
-    /// Give a person a shell on the console instead.
-    pub shell: bool,
 }
 
 /// How `/sys/fs/cgroup` looks.
@@ -69,12 +76,12 @@ pub enum Event {
     },
     /// A test begins.
     Start {
-        /// Index into [`Job::tests`].
+        /// Its number, counted over all phases.
         test: usize,
     },
     /// A test has ended.
     End {
-        /// Index into [`Job::tests`].
+        /// Its number, counted over all phases.
         test: usize,
         /// How it ended.
         outcome: Outcome,

@@ -9,7 +9,8 @@ pub(crate) struct Group {
     /// Added to the kernel's command line.
     pub(crate) append: &'static str,
     pub(crate) cgroups: Cgroups,
-    /// Files below `/proc/sys`, and what is written to them.
+    /// Files below `/proc/sys`, and what is written to them. Where that is the
+    /// only difference, groups share a machine.
     pub(crate) sysctls: &'static [(&'static str, &'static str)],
     /// The tests that are run: all, or those whose name matches.
     pub(crate) tests: Option<&'static str>,
@@ -30,27 +31,9 @@ const PTRACE: Option<&str> = Some("^nucleus-(audit|tests)::.*(ptrace|trace|docto
 pub(crate) const GROUPS: &[Group] = &[
     PLAIN,
     Group {
-        name: "audit=1",
-        append: "audit=1",
-        tests: AUDIT,
-        ..PLAIN
-    },
-    Group {
-        name: "audit=0",
-        append: "audit=0",
-        tests: AUDIT,
-        ..PLAIN
-    },
-    Group {
         name: "no-userns",
         sysctls: &[("user/max_user_namespaces", "0")],
         tests: Some("^nucleus-(core|tests)::.*(userns|user_namespace|doctor|run)"),
-        ..PLAIN
-    },
-    Group {
-        name: "hybrid-cgroups",
-        cgroups: Cgroups::Hybrid,
-        tests: Some("^nucleus-(cgroup|tests)::.*(cgroup|limit|hybrid|doctor)"),
         ..PLAIN
     },
     Group {
@@ -66,14 +49,38 @@ pub(crate) const GROUPS: &[Group] = &[
         ..PLAIN
     },
     Group {
+        // For good: must come last in its machine.
         name: "yama-3",
         sysctls: &[("kernel/yama/ptrace_scope", "3")],
         tests: PTRACE,
         ..PLAIN
     },
+    Group {
+        name: "audit=1",
+        append: "audit=1",
+        tests: AUDIT,
+        ..PLAIN
+    },
+    Group {
+        name: "audit=0",
+        append: "audit=0",
+        tests: AUDIT,
+        ..PLAIN
+    },
+    Group {
+        name: "hybrid-cgroups",
+        cgroups: Cgroups::Hybrid,
+        tests: Some("^nucleus-(cgroup|tests)::.*(cgroup|limit|hybrid|doctor)"),
+        ..PLAIN
+    },
 ];
 
 impl Group {
+    /// Whether one machine can run both.
+    pub(crate) fn boots_like(&self, other: &Self) -> bool {
+        self.append == other.append && self.cgroups == other.cgroups
+    }
+
     /// What tests find in their environment.
     pub(crate) fn environment(&self) -> Vec<(&'static str, &'static str)> {
         let mut environment = vec![("NUCLEUS_TEST_GROUP", self.name)];

@@ -87,5 +87,9 @@ fn tests(built: &Built, directory: &Path, layers: &Path) -> Result<PathBuf> {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
-    tree.layer(layers, "tests")
+    let path = layers.join(format!("tests-{:016x}.cpio", tree.fingerprint()?));
+    if !path.is_file() {
+        tree.write_to(&path)?;
+    }
+    Ok(path)
 }

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use nucleus_tests::vm::Job;
+use nucleus_tests::vm::{Job, Phase};
 use regex_lite::Regex;
 use rustix::fs::{FlockOperation, flock};
 
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.shell {
         let kernel = kernels.last().context("no kernel")?;
         let group = groups.first().context("no group")?;
-        host.attend(kernel, group, &layers)?;
+        host.attend(kernel, &layers, group)?;
         return Ok(ExitCode::SUCCESS);
     }
     if args.selftest {
@@ -131,15 +131,28 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
 
     let catalogue = host.stage("list the tests", || Catalogue::read(&built))?;
+    let mut machines: Vec<Vec<Part>> = Vec::new();
+    for group in groups {
+        let of_group = Regex::new(group.tests.unwrap_or_default()).context("a group's tests")?;
+        let mut entries = catalogue.select(&[&filter, &of_group], &args.arguments);
+        if group.tests.is_some() {
+            for entry in &mut entries {
+                entry.test.name = format!("{} @{}", entry.test.name, group.name);
+            }
+        }
+        let part = Part { group, entries };
+        match machines.last_mut() {
+            _ if part.entries.is_empty() => {}
+            Some(parts) if parts.iter().all(|other| other.group.boots_like(group)) => {
+                parts.push(part)
+            }
+            _ => machines.push(vec![part]),
+        }
+    }
     let mut totals = Totals::default();
     for kernel in &kernels {
-        for group in &groups {
-            let of_group =
-                Regex::new(group.tests.unwrap_or_default()).context("a group's tests")?;
-            let entries = catalogue.select(&[&filter, &of_group], &args.arguments);
-            if !entries.is_empty() {
-                totals.add(host.boot(kernel, group, &layers, &entries)?);
-            }
+        for parts in &machines {
+            totals.add(host.boot(kernel, &layers, parts)?);
         }
     }
     drop(lock);
@@ -206,6 +219,17 @@ fn text(path: &Path) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// The tests of a group.
+struct Part {
+    group: &'static Group,
+    entries: Vec<Entry>,
+}
+
+/// The group that says how a machine of these boots.
+fn first(parts: &[Part]) -> Result<&'static Group> {
+    Ok(parts.first().context("a machine without tests")?.group)
+}
+
 /// Boots machines, and knows how long everything took.
 struct Host<'a> {
     args: &'a Args,
@@ -239,32 +263,37 @@ impl Host<'_> {
         eprintln!("{:7.1} s  in all\n", start.elapsed().as_secs_f32());
     }
 
-    fn job(&self, group: &Group, layers: &Layers, entries: &[Entry]) -> Job {
+    fn job(&self, layers: &Layers, parts: &[Part]) -> Result<Job> {
         let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut environment: BTreeMap<_, _> = group.environment().iter().map(text).collect();
-        environment.insert(build::NUCLEUS.to_owned(), layers.nucleus.clone());
-        Job {
+        let phase = |part: &Part| {
+            let mut environment: BTreeMap<_, _> =
+                part.group.environment().iter().map(text).collect();
+            environment.insert(build::NUCLEUS.to_owned(), layers.nucleus.clone());
+            Phase {
+                sysctls: part.group.sysctls.iter().map(text).collect(),
+                environment,
+                tests: part
+                    .entries
+                    .iter()
+                    .map(|entry| entry.test.clone())
+                    .collect(),
+            }
+        };
+        Ok(Job {
             nonce: format!("{:016x}", hash(&(std::process::id(), SystemTime::now()))),
             timeout: self.timeout,
-            cgroups: group.cgroups,
-            sysctls: group.sysctls.iter().map(text).collect(),
-            environment,
-            tests: entries.iter().map(|entry| entry.test.clone()).collect(),
+            cgroups: first(parts)?.cgroups,
+            phases: parts.iter().map(phase).collect(),
             shell: self.args.shell,
-        }
+        })
     }
 
-    /// Boots a machine of this group, which runs the entries.
-    fn boot(
-        &mut self,
-        kernel: &Unpacked,
-        group: &Group,
-        layers: &Layers,
-        entries: &[Entry],
-    ) -> Result<Totals> {
+    /// Boots a machine for groups that can share it.
+    fn boot(&mut self, kernel: &Unpacked, layers: &Layers, parts: &[Part]) -> Result<Totals> {
+        let group = first(parts)?;
         let what = format!("{} {}", kernel.release, group.name);
         eprintln!("\n=== {what}");
-        let job = self.job(group, layers, entries);
+        let job = self.job(layers, parts)?;
         let run = self.directory.join("run").join(what.replace(' ', "-"));
         fs::create_dir_all(&run).with_context(|| format!("making {}", run.display()))?;
         let image = run.join("image.cpio");
@@ -273,7 +302,9 @@ impl Host<'_> {
         let packed = start.elapsed();
 
         let machine = self.machine(kernel, group, &image);
-        let mut report = Report::new(entries, &job.nonce, !self.args.arguments.is_empty());
+        let entries = parts.iter().flat_map(|part| &part.entries).collect();
+        let log = File::create(run.join("output.log")).context("making the log of a machine")?;
+        let mut report = Report::new(entries, &job.nonce, log, !self.args.arguments.is_empty());
         let mut booted = None;
         let end = machine.run(|line| {
             let said = report.line(line);
@@ -311,9 +342,11 @@ impl Host<'_> {
     }
 
     /// Boots a machine whose console is our terminal.
-    fn attend(&self, kernel: &Unpacked, group: &Group, layers: &Layers) -> Result<()> {
+    fn attend(&self, kernel: &Unpacked, layers: &Layers, group: &'static Group) -> Result<()> {
         let image = self.directory.join("shell.cpio");
-        layers.image(kernel, &self.job(group, layers, &[]), &image)?;
+        let entries = Vec::new();
+        let job = self.job(layers, &[Part { group, entries }])?;
+        layers.image(kernel, &job, &image)?;
         self.machine(kernel, group, &image).attend()
     }
 

@@ -1,6 +1,7 @@
 //! What a person reads of a machine's run.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -21,8 +22,10 @@ const NO_VERDICT: u8 = 125;
 
 /// Follows one machine.
 pub(crate) struct Report<'a> {
-    entries: &'a [Entry],
+    entries: Vec<&'a Entry>,
     nonce: &'a str,
+    /// Takes everything that the guest says.
+    log: File,
     /// Show what tests write as it comes.
     live: bool,
     /// What the running test has written last.
@@ -47,10 +50,11 @@ pub(crate) struct Totals {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(entries: &'a [Entry], nonce: &'a str, live: bool) -> Self {
+    pub(crate) fn new(entries: Vec<&'a Entry>, nonce: &'a str, log: File, live: bool) -> Self {
         Self {
             entries,
             nonce,
+            log,
             live,
             tail: VecDeque::new(),
             running: None,
@@ -62,6 +66,9 @@ impl<'a> Report<'a> {
 
     /// Takes one line from the guest.
     pub(crate) fn line(&mut self, line: &[u8]) -> Result<Said> {
+        self.log
+            .write_all(line)
+            .context("writing the log of a machine")?;
         let Some((before, event)) = Event::from_line(line, self.nonce) else {
             self.output(line)?;
             return Ok(Said::Something);

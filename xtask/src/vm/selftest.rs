@@ -11,7 +11,7 @@ use crate::vm::catalogue::Entry;
 use crate::vm::group::GROUPS;
 use crate::vm::image::Layers;
 use crate::vm::kernel::Unpacked;
-use crate::vm::{Host, text};
+use crate::vm::{Host, Part, text};
 
 /// A way to misbehave, how its report begins, and the exit code.
 type Way = (&'static str, &'static str, u8);
@@ -60,14 +60,15 @@ pub(crate) fn run(
             count: 1,
         })
     };
-    let plain = GROUPS.first().context("no group")?;
+    let group = GROUPS.first().context("no group")?;
+    let part = |entries| Part { group, entries };
     let mut faults = Vec::new();
     for kernel in kernels {
         host.limits(Duration::from_secs(5), Duration::from_secs(60));
         let ways: Vec<&str> = SURVIVED.iter().map(|(way, ..)| *way).collect();
         let entries = ["pass"].iter().chain(&ways).chain(&["pass"]);
         let entries = entries.map(|way| entry(way)).collect::<Result<Vec<_>>>()?;
-        let totals = host.boot(kernel, plain, layers, &entries)?;
+        let totals = host.boot(kernel, layers, &[part(entries)])?;
         faults.extend(compare(kernel, SURVIVED, &totals.failures, totals.code));
         if totals.passed != 2 {
             faults.push(format!(
@@ -78,12 +79,12 @@ pub(crate) fn run(
 
         host.limits(Duration::from_secs(120), Duration::from_secs(180));
         for way in DEADLY {
-            let totals = host.boot(kernel, plain, layers, &[entry(way.0)?])?;
+            let totals = host.boot(kernel, layers, &[part(vec![entry(way.0)?])])?;
             faults.extend(compare(kernel, &[*way], &totals.failures, totals.code));
         }
 
         host.limits(Duration::from_secs(1000), Duration::from_secs(15));
-        let totals = host.boot(kernel, plain, layers, &[entry(STUCK.0)?])?;
+        let totals = host.boot(kernel, layers, &[part(vec![entry(STUCK.0)?])])?;
         faults.extend(compare(kernel, &[STUCK], &totals.failures, totals.code));
     }
     eprintln!();

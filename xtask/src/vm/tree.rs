@@ -149,19 +149,16 @@ impl Tree {
         Ok(hasher.finish())
     }
 
-    /// The archive of the tree in `directory`, written if it has changed.
-    pub(crate) fn layer(&self, directory: &Path, name: &str) -> Result<PathBuf> {
-        let path = directory.join(format!("{name}-{:016x}.cpio", self.fingerprint()?));
-        if path.is_file() {
-            return Ok(path);
-        }
+    /// Writes the archive of the tree to `path`, whose directory it makes, and
+    /// removes older ones: those whose name begins alike, up to the `-`.
+    pub(crate) fn write_to(&self, path: &Path) -> Result<()> {
+        let directory = path.parent().context("an archive without directory")?;
         fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-        remove_older(directory, name)?;
+        remove_older(directory, path)?;
         let partial = path.with_extension("partial");
         self.write(&partial)
             .with_context(|| format!("writing {}", partial.display()))?;
-        fs::rename(&partial, &path).with_context(|| format!("naming {}", path.display()))?;
-        Ok(path)
+        fs::rename(&partial, path).with_context(|| format!("naming {}", path.display()))
     }
 
     fn write(&self, path: &Path) -> Result<()> {
@@ -192,16 +189,17 @@ impl Tree {
     }
 }
 
-fn remove_older(directory: &Path, name: &str) -> Result<()> {
+fn remove_older(directory: &Path, path: &Path) -> Result<()> {
+    let name = path
+        .file_name()
+        .context("an archive without name")?
+        .to_string_lossy();
+    let kind = name.split('-').next().unwrap_or_default();
     for entry in
         fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?
     {
         let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(&format!("{name}-"))
-        {
+        if entry.file_name().to_string_lossy().split('-').next() == Some(kind) {
             fs::remove_file(entry.path())
                 .with_context(|| format!("removing {}", entry.path().display()))?;
         }

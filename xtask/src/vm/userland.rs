@@ -2,6 +2,7 @@
 //! share one set of libraries.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,7 +69,23 @@ const TEXTS: &[(&str, &str)] = &[
 ];
 
 /// The archive with the programs of the guest, kept in `directory`.
+///
+/// Looking at all of it takes seconds, so it is made again only when a package
+/// has changed since.
 pub(crate) fn layer(directory: &Path) -> Result<PathBuf> {
+    let status = fs::metadata("/var/lib/dpkg/status").context("looking at dpkg's status")?;
+    let packages = (status.size(), status.mtime(), status.mtime_nsec());
+    let path = directory.join(format!(
+        "userland-{:016x}.cpio",
+        super::hash(&(packages, PACKAGES, PROGRAMS, UNREAD, TEXTS))
+    ));
+    if !path.is_file() {
+        collect()?.write_to(&path)?;
+    }
+    Ok(path)
+}
+
+fn collect() -> Result<Tree> {
     let mut tree = Tree::default();
     for link in ["/bin", "/sbin", "/lib", "/lib32", "/lib64"] {
         if let Ok(target) = fs::read_link(link) {
@@ -109,7 +126,7 @@ pub(crate) fn layer(directory: &Path) -> Result<PathBuf> {
     tree.add_libraries()?;
     // Read by name at run time, so ldd does not know of it.
     tree.add(Path::new("/usr/lib/locale/C.utf8/LC_CTYPE"))?;
-    tree.layer(directory, "userland")
+    Ok(tree)
 }
 
 /// [`PACKAGES`], and those of the Python that `python3` is.

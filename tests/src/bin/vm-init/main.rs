@@ -94,7 +94,7 @@ fn shell(job: &Job) -> Result<()> {
         .context("opening /dev/ttyS0")?;
     let shell = Command::new("/bin/busybox")
         .args(["setsid", "-c", "/bin/bash", "-i"])
-        .envs(&job.environment)
+        .envs(job.phases.iter().flat_map(|phase| &phase.environment))
         .env("HOME", "/root")
         .env("TERM", "linux")
         .env("PS1", "vm:\\w# ")

@@ -1,14 +1,16 @@
 //! Runs the tests one after the other and reports on each.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use nucleus_tests::vm::{Event, Job, Outcome, Test};
+use nucleus_tests::vm::{Event, Job, Outcome, Phase, Test};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -37,30 +39,53 @@ pub(crate) fn run(job: &Job, port: &File) -> Result<()> {
     say(job, port, &Event::Ready { kernel })?;
     log.complaints()?;
     let mut before = Machine::look()?;
-    for (index, test) in job.tests.iter().enumerate() {
-        say(job, port, &Event::Start { test: index })?;
-        let start = Instant::now();
-        let mut outcome = run_one(job, test, port)?;
-        let left = before.wait_for_the_same()?;
-        if !left.is_empty() {
-            if outcome == Outcome::Passed {
-                outcome = Outcome::LeftBehind(left.iter().map(ToString::to_string).collect());
+    let mut number = 0;
+    for (index, phase) in job.phases.iter().enumerate() {
+        let saved = set(&phase.sysctls)?;
+        for test in &phase.tests {
+            say(job, port, &Event::Start { test: number })?;
+            let start = Instant::now();
+            let mut outcome = run_one(job, phase, test, port)?;
+            let left = before.wait_for_the_same()?;
+            if !left.is_empty() {
+                if outcome == Outcome::Passed {
+                    outcome = Outcome::LeftBehind(left.iter().map(ToString::to_string).collect());
+                }
+                before = before.clean_up(&left)?;
             }
-            before = before.clean_up(&left)?;
+            let event = Event::End {
+                test: number,
+                outcome,
+                took: start.elapsed(),
+                skipped: skipped()?,
+                complaints: log.complaints()?,
+            };
+            say(job, port, &event)?;
+            number += 1;
         }
-        let event = Event::End {
-            test: index,
-            outcome,
-            took: start.elapsed(),
-            skipped: skipped()?,
-            complaints: log.complaints()?,
-        };
-        say(job, port, &event)?;
+        // The last phase may have made a choice that nothing takes back.
+        if index + 1 < job.phases.len() {
+            set(&saved)?;
+        }
     }
     say(job, port, &Event::Done)
 }
 
-fn run_one(job: &Job, test: &Test, port: &File) -> Result<Outcome> {
+/// Writes files below `/proc/sys`; what they held before.
+fn set(sysctls: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let mut before = BTreeMap::new();
+    for (name, value) in sysctls {
+        let path = Path::new("/proc/sys").join(name);
+        let old =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        fs::write(&path, value)
+            .with_context(|| format!("writing {value} to {}", path.display()))?;
+        before.insert(name.clone(), old.trim_end().to_owned());
+    }
+    Ok(before)
+}
+
+fn run_one(job: &Job, phase: &Phase, test: &Test, port: &File) -> Result<Outcome> {
     let output = || port.try_clone().context("sharing the port");
     let spawned = Command::new(&test.program)
         .args(&test.arguments)
@@ -69,7 +94,7 @@ fn run_one(job: &Job, test: &Test, port: &File) -> Result<Outcome> {
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/root")
         .env("NUCLEUS_TEST_SKIPS", SKIPS)
-        .envs(&job.environment)
+        .envs(&phase.environment)
         .stdin(Stdio::null())
         .stdout(output()?)
         .stderr(output()?)

@@ -80,11 +80,6 @@ pub(crate) fn prepare(job: &Job) -> Result<()> {
         Cgroups::Unified => unified_cgroups()?,
         Cgroups::Hybrid => hybrid_cgroups()?,
     }
-    for (name, value) in &job.sysctls {
-        let path = Path::new("/proc/sys").join(name);
-        fs::write(&path, value)
-            .with_context(|| format!("writing {value} to {}", path.display()))?;
-    }
     for directory in ["/tmp", "/var/tmp"] {
         fs::create_dir_all(directory).with_context(|| format!("making {directory}"))?;
         fs::set_permissions(directory, Permissions::from_mode(0o1777))
