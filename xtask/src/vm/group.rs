@@ -24,35 +24,35 @@ const PLAIN: Group = Group {
     tests: None,
 };
 
-const AUDIT: Option<&str> =
-    Some("^nucleus-(audit|tests)::.*(audit|record|trace|learn|watch|doctor)");
-const PTRACE: Option<&str> = Some("^nucleus-(audit|tests)::.*(ptrace|trace|doctor)");
+/// Where records of the kernel are read.
+const AUDIT: Option<&str> = Some("(^nucleus-audit::log|audit|kmsg|doctor)");
+const YAMA: Option<&str> = Some("(yama|doctor|refusal)");
 
 pub(crate) const GROUPS: &[Group] = &[
     PLAIN,
     Group {
         name: "no-userns",
         sysctls: &[("user/max_user_namespaces", "0")],
-        tests: Some("^nucleus-(core|tests)::.*(userns|user_namespace|doctor|run)"),
+        tests: Some("(userns|user_namespace|doctor)"),
         ..PLAIN
     },
     Group {
         name: "yama-1",
         sysctls: &[("kernel/yama/ptrace_scope", "1")],
-        tests: PTRACE,
+        tests: YAMA,
         ..PLAIN
     },
     Group {
         name: "yama-2",
         sysctls: &[("kernel/yama/ptrace_scope", "2")],
-        tests: PTRACE,
+        tests: YAMA,
         ..PLAIN
     },
     Group {
         // For good: must come last in its machine.
         name: "yama-3",
         sysctls: &[("kernel/yama/ptrace_scope", "3")],
-        tests: PTRACE,
+        tests: YAMA,
         ..PLAIN
     },
     Group {
@@ -70,7 +70,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         name: "hybrid-cgroups",
         cgroups: Cgroups::Hybrid,
-        tests: Some("^nucleus-(cgroup|tests)::.*(cgroup|limit|hybrid|doctor)"),
+        tests: Some("(^nucleus-cgroup|::cgroup::|version_1|hybrid|doctor)"),
         ..PLAIN
     },
 ];

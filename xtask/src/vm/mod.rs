@@ -130,7 +130,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         });
     }
 
-    let catalogue = host.stage("list the tests", || Catalogue::read(&built))?;
+    let catalogue = host.stage("list the tests", || {
+        Catalogue::read(&built, args.filter.is_some())
+    })?;
     let mut machines: Vec<Vec<Part>> = Vec::new();
     for group in groups {
         let of_group = Regex::new(group.tests.unwrap_or_default()).context("a group's tests")?;

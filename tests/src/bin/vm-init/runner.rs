@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -33,6 +33,9 @@ const COMPLAINTS: &[&str] = &[
 ];
 
 pub(crate) fn run(job: &Job, port: &File) -> Result<()> {
+    // As below a shell: a parent in the same session, else the process group
+    // of a test is an orphan and cannot be stopped from a terminal's keys.
+    rustix::process::setsid().context("starting a session")?;
     let mut log = KernelLog::open()?;
     let kernel = rustix::system::uname();
     let kernel = kernel.release().to_string_lossy().into_owned();
@@ -95,6 +98,7 @@ fn run_one(job: &Job, phase: &Phase, test: &Test, port: &File) -> Result<Outcome
         .env("HOME", "/root")
         .env("NUCLEUS_TEST_SKIPS", SKIPS)
         .envs(&phase.environment)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(output()?)
         .stderr(output()?)
