@@ -81,6 +81,11 @@ impl Denials {
         Some(belonging)
     }
 
+    /// Whether processes are known by their ids.
+    const fn by_pid(&self) -> bool {
+        matches!(self.scope, Scope::Target(_))
+    }
+
     fn count(&mut self, event: &Event) {
         let call = event.call;
         let exe = event.exe.clone().filter(|_| self.counts.len() < MAX_APART);
@@ -138,12 +143,16 @@ impl DenialLogger {
     ///
     /// # Errors
     ///
-    /// When no thread can be started.
+    /// When no thread can be started; for a [`Scope::Target`] also where the
+    /// records number processes otherwise than this process's PID namespace.
     pub fn start(
         mut source: LogSource,
         mut denials: Denials,
         mut on_denial: impl FnMut(&Event, Belonging) + Send + 'static,
     ) -> Result<Self, Error> {
+        if denials.by_pid() && !source.numbers_as_here() {
+            return Err(Error::ForeignPids);
+        }
         let stopper = source.stopper();
         let ended = stopper.clone();
         let mut read = move |denials: &mut Denials| {

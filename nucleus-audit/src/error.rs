@@ -104,6 +104,12 @@ pub enum Error {
         /// Its id.
         pid: u32,
     },
+    /// Records and this process number processes differently.
+    #[error(
+        "cannot tell processes apart by id: this process is in a PID namespace of its own, and \
+         records hold the ids of the host's; run in the host's PID namespace"
+    )]
+    ForeignPids,
     /// No thread could be started.
     #[error("cannot start a thread to read records")]
     Thread(#[source] io::Error),

@@ -1,15 +1,21 @@
 //! Denials as a user reads them: one line for each distinct one.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitStatus;
 
-use nucleus_audit::{Call, Denial, DenialReport, Denials, Event, LogPurpose, PtraceMode, Scope};
+use anyhow::Context;
+use nucleus_audit::{
+    Belonging, Call, Denial, DenialReport, Denials, Event, LogPurpose, PtraceMode, Scope,
+};
 use nucleus_core::Command;
 use nucleus_seccomp::{Action, Arch, InstallFlags, Policy, SeccompData};
 
-use crate::filter;
+use crate::event_json::{Line, Verdict};
 use crate::session::{self, WatchSource};
+use crate::{filter, sys};
 
 /// Runs `command` under `policy` to its end; tells what was denied. A tracer
 /// denies as `mode` says.
@@ -18,26 +24,70 @@ pub(crate) fn watch(
     policy: &Policy,
     mode: PtraceMode,
     source: WatchSource,
+    mut events: Option<Events>,
 ) -> anyhow::Result<(ExitStatus, DenialReport)> {
     // The source passes on what is of this run alone.
     let mut denials = Denials::new(Scope::All);
+    let mut see = |event: &Event, pid| {
+        if denials.see(event).is_some()
+            && let Some(events) = &mut events
+        {
+            events.write(&Line::new(event, Belonging::Ours, Some(pid)));
+        }
+    };
     let watched = match source.log() {
         None => {
             command.filter_flags(policy.install_flags());
             command.filter(filter::reporting(policy)?);
-            session::watch(command, mode, |event| {
-                denials.see(event);
-            })?
+            session::watch(command, mode, see)?
         }
         Some(kind) => {
             command.filter_flags(policy.install_flags() | InstallFlags::LOG);
             command.filter(filter::enforcing(policy)?);
-            session::watch_log(command, kind, LogPurpose::Denials, |event| {
-                denials.see(&with_errno(event, policy));
+            session::watch_log(command, kind, LogPurpose::Denials, |event, pid| {
+                see(&with_errno(event, policy), pid);
             })?
         }
     };
-    Ok((watched.status, denials.report(watched.completeness)))
+    let report = denials.report(watched.completeness);
+    if let Some(mut events) = events {
+        events.write(&Verdict(&report));
+        events.finish()?;
+    }
+    Ok((watched.status, report))
+}
+
+/// Where every denial goes as NDJSON, the verdict as the last line.
+#[derive(Debug)]
+pub(crate) struct Events {
+    file: File,
+    failed: Option<io::Error>,
+}
+
+impl Events {
+    /// Takes over a descriptor that nucleus was started with, away from the
+    /// program.
+    pub(crate) fn inherited(fd: u32) -> anyhow::Result<Self> {
+        let file = sys::take_inherited(fd).with_context(|| {
+            format!("cannot write events to descriptor {fd}; open it, as with {fd}>events")
+        })?;
+        Ok(Self { file, failed: None })
+    }
+
+    /// The program must not stop because nobody reads events any more: the
+    /// first failure is told at the end.
+    fn write(&mut self, line: &impl fmt::Display) {
+        if self.failed.is_none() {
+            self.failed = self.file.write_all(format!("{line}\n").as_bytes()).err();
+        }
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        match self.failed {
+            None => Ok(()),
+            Some(error) => Err(error).context("cannot write all events"),
+        }
+    }
 }
 
 /// The kernel's records leave the errno out; the policy tells it, unless it

@@ -10,6 +10,7 @@
 mod cli;
 mod commands;
 mod denials;
+mod event_json;
 mod exit;
 mod filter;
 mod profile_file;

@@ -26,7 +26,7 @@ pub(crate) fn record(
     source: WatchSource,
 ) -> anyhow::Result<Recording> {
     let mut recorder = Recorder::new();
-    let observe = |event: &nucleus_audit::Event| match event.call.data() {
+    let observe = |event: &nucleus_audit::Event, _pid| match event.call.data() {
         Some(data) => recorder.record(&data),
         None => recorder.record_without_arguments(event.call.arch, event.call.nr),
     };

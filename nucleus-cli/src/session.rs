@@ -54,7 +54,8 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
     wait(&mut child, &signals)
 }
 
-/// Runs `command` to its end under a tracer that hands each event to `observe`.
+/// Runs `command` to its end under a tracer that hands each event to `observe`,
+/// with the program's process id.
 ///
 /// The tracer lives on a thread of its own, because ptrace binds tracees to a
 /// thread. When that thread ends early, for whatever reason, the kernel kills
@@ -62,7 +63,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
 pub(crate) fn watch(
     command: &mut Command,
     mode: PtraceMode,
-    mut observe: impl FnMut(&Event) + Send,
+    mut observe: impl FnMut(&Event, u32) + Send,
 ) -> anyhow::Result<Watched> {
     let signals = Signals::block().context("cannot block signals to pass them on")?;
     let mut child = command.hold(true).spawn()?;
@@ -74,7 +75,7 @@ pub(crate) fn watch(
             // Nobody listens only when the main thread has failed, and says why.
             seized.send(()).ok();
             while let Some(event) = source.next()? {
-                observe(&event);
+                observe(&event, pid);
             }
             Ok((source.name(), source.completeness()))
         });
@@ -102,23 +103,25 @@ pub(crate) fn watch(
 }
 
 /// Runs `command` to its end in an audit session of its own, and hands each of
-/// the kernel's records of that session to `observe`.
+/// the kernel's records of that session to `observe`, with the program's
+/// process id.
 pub(crate) fn watch_log(
     command: &mut Command,
     kind: LogKind,
     purpose: LogPurpose,
-    mut observe: impl FnMut(&Event) + Send,
+    mut observe: impl FnMut(&Event, u32) + Send,
 ) -> anyhow::Result<Watched> {
     let signals = Signals::block().context("cannot block signals to pass them on")?;
     let mut source = LogSource::open(kind, purpose)?;
     let stopper = source.stopper();
     let mut session = Scope::Session(enter_session()?);
     let mut child = command.spawn()?;
+    let pid = child.program_pid();
     thread::scope(|scope| {
         let reader = scope.spawn(move || {
             while let Some(event) = source.next()? {
                 if session.judge(&event) == Belonging::Ours {
-                    observe(&event);
+                    observe(&event, pid);
                 }
             }
             Ok((source.name(), source.completeness()))

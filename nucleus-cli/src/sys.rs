@@ -5,6 +5,7 @@
     reason = "signalfd(2) and the signal mask have no safe wrapper here"
 )]
 
+use std::fs::File;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -68,6 +69,17 @@ pub(crate) fn next_signal(fd: BorrowedFd<'_>) -> io::Result<Option<Arrived>> {
         signal: i32::try_from(info.ssi_signo).map_err(|_too_large| io::ErrorKind::InvalidData)?,
         from_kernel: info.ssi_code == SI_KERNEL,
     }))
+}
+
+/// Takes over a descriptor that this process was started with, and keeps it
+/// from the programs that it starts.
+pub(crate) fn take_inherited(fd: u32) -> io::Result<File> {
+    let fd = i32::try_from(fd).map_err(|_too_large| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: F_SETFD takes a plain value; a number that is not open is EBADF.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and whoever started nucleus has named it for this
+    // use alone: it is opened before nucleus opens anything by itself.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 fn check(result: i32) -> io::Result<()> {

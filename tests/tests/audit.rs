@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 
-use nucleus_tests::nucleus::{Said as _, nucleus};
+use nucleus_tests::nucleus::{Said as _, nucleus, path};
 use nucleus_tests::require;
 use nucleus_tests::scratch::{Scratch, TraceFile, run};
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,6 +53,50 @@ fn audit_records_name_a_denial_with_the_profiles_errno() {
         denied.contains("Permission denied (os error 13), 3 times"),
         "{denied}"
     );
+}
+
+/// Every denial as NDJSON, by either source, and the verdict at the end.
+#[test]
+fn events_go_to_the_descriptor_and_not_to_the_program() {
+    require!(audit, ptrace);
+    let scratch = Scratch::new();
+    without_uname(&scratch);
+    for source in ["ptrace", "audit"] {
+        // The program must not have the descriptor.
+        let script = "uname; uname; [ -e /proc/self/fd/7 ] && exit 9; exit 4";
+        let line = format!(
+            "exec {} run --host --events 7 --source {source} --seccomp-profile profile \
+             -- sh -c '{script}' 7>events",
+            path().display()
+        );
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]);
+        run(&mut shell, scratch.path()).code(4);
+        let text = fs::read_to_string(scratch.file("events")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines: Vec<Value> = lines.collect();
+        let [first, second, verdict] = lines.as_slice() else {
+            panic!("{source}: {text}");
+        };
+        for event in [first, second] {
+            assert_eq!(event["name"], "uname", "{source}");
+            assert_eq!(event["errno"], 13, "{source}");
+            assert_eq!(event["comm"], "uname", "{source}");
+            assert_eq!(event["target_pid"], first["target_pid"]);
+            assert_eq!(event["args"].is_array(), source == "ptrace");
+        }
+        assert_ne!(first["pid"], second["pid"]);
+        assert_eq!(verdict["verdict"], "complete", "{source}");
+    }
+}
+
+#[test]
+fn a_descriptor_that_is_not_open_is_an_error() {
+    let scratch = Scratch::new();
+    let words = ["run", "--host", "--events", "77", "--", "touch", "ran"];
+    let output = run(nucleus(words), scratch.path()).code(125);
+    assert!(output.err().contains("77"), "{}", output.err());
+    assert!(scratch.listing().is_empty());
 }
 
 /// What a tracer sees is in the kernel's records too.

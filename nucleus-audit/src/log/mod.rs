@@ -87,6 +87,8 @@ pub struct LogSource {
     phase: Phase,
     /// Whether a marker of the end did not come back.
     cut: bool,
+    /// Whether the kernel numbers this process as it knows itself.
+    numbers_as_here: bool,
 }
 
 #[derive(Debug)]
@@ -163,6 +165,7 @@ impl LogSource {
             }),
             phase: Phase::Live,
             cut: false,
+            numbers_as_here: false,
         };
         source.prove(kind)?;
         Ok(source)
@@ -193,6 +196,15 @@ impl LogSource {
         Stopper(Arc::clone(&self.stop))
     }
 
+    /// Whether process ids in the events mean what they mean here. Records
+    /// hold those of the initial PID namespace; in another one
+    /// [`Scope::Target`](crate::Scope::Target) would take one process for
+    /// another.
+    #[must_use]
+    pub const fn numbers_as_here(&self) -> bool {
+        self.numbers_as_here
+    }
+
     /// Waits for a marker; drops the records of others on the way, which were
     /// made before anybody asked.
     fn prove(&mut self, kind: LogKind) -> Result<(), Error> {
@@ -200,7 +212,10 @@ impl LogSource {
         let until = Instant::now() + MARKER_PATIENCE;
         loop {
             match self.reader.read()? {
-                Reading::Record(record) if self.marker.is(&record) => return Ok(()),
+                Reading::Record(record) if self.marker.is(&record) => {
+                    self.numbers_as_here = record.pid == std::process::id();
+                    return Ok(());
+                }
                 Reading::Record(_) | Reading::Other => {}
                 Reading::Empty => self.wait(Some(until), false)?,
             }

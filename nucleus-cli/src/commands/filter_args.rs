@@ -29,7 +29,13 @@ pub(crate) struct FilterArgs {
     #[arg(long)]
     pub(crate) seccomp_log_denied: bool,
 
-    /// What sees the calls, for --seccomp-log-denied and --seccomp-mode trace
+    /// Write each denied call as a JSON object to this descriptor, as it
+    /// happens; the verdict is the last
+    #[arg(long, value_name = "FD", value_parser = clap::value_parser!(u32).range(3..))]
+    #[arg(conflicts_with = "seccomp_log")]
+    pub(crate) events: Option<u32>,
+
+    /// What sees the calls, for --seccomp-log-denied, --events and --seccomp-mode trace
     #[arg(long, value_name = "SOURCE", default_value = "ptrace")]
     pub(crate) source: WatchSource,
 }

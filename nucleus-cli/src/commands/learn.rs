@@ -137,8 +137,14 @@ fn record(
 /// not hang for the first; where nothing is denied, it went as `run` would.
 fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result<()> {
     let mut command = args.sandbox.command(&args.program)?;
-    let (status, report) = denials::watch(&mut command, policy, PtraceMode::Rehearse, args.source)
-        .context("the second run, under the profile")?;
+    let (status, report) = denials::watch(
+        &mut command,
+        policy,
+        PtraceMode::Rehearse,
+        args.source,
+        None,
+    )
+    .context("the second run, under the profile")?;
     let (probes, denied): (Vec<_>, Vec<_>) = report
         .denials
         .iter()

@@ -10,7 +10,7 @@ use super::filter_args::{FilterArgs, Mode};
 use super::program::Program;
 use super::sandbox_args::SandboxArgs;
 use super::trace;
-use crate::denials::{self, Remedy};
+use crate::denials::{self, Events, Remedy};
 use crate::exit::Exit;
 use crate::{filter, profile_file, report, session};
 
@@ -68,8 +68,11 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         seccomp_profile_sha256: fingerprint,
         seccomp_log_denied,
         source,
+        events,
         ..
     } = &args.filter;
+    // First, so that the number can only be what nucleus was started with.
+    let events = events.map(Events::inherited).transpose()?;
     let profile = match path {
         Some(path) => profile_file::read(path, *fingerprint)?,
         None if args.sandbox.nested() => Profile::sandbox_nested(),
@@ -77,7 +80,7 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     };
     let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
     let mut command = args.sandbox.command(&args.program)?;
-    if !seccomp_log_denied {
+    if !seccomp_log_denied && events.is_none() {
         command.filter_flags(policy.install_flags());
         command.filter(filter::enforcing(&policy)?);
         if args.print_plan {
@@ -87,10 +90,13 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         }
         return Ok(session::run(&mut command)?.into());
     }
-    let (status, report) = denials::watch(&mut command, &policy, PtraceMode::Deny, *source)?;
+    let (status, report) =
+        denials::watch(&mut command, &policy, PtraceMode::Deny, *source, events)?;
     let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
-    for denial in &report.denials {
-        report::note(denials::describe(denial, remedy));
+    if *seccomp_log_denied {
+        for denial in &report.denials {
+            report::note(denials::describe(denial, remedy));
+        }
     }
     report::incomplete("the report of denied calls", &report.completeness);
     Ok(status.into())

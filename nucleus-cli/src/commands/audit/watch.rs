@@ -11,8 +11,9 @@ use nucleus_audit::{
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::line::{Human, Json, Verdict};
+use super::line::Human;
 use super::target_end::TargetEnd;
+use crate::event_json::{Line, Verdict};
 use crate::exit::Exit;
 use crate::report;
 use crate::signals::Signals;
@@ -100,7 +101,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             return;
         }
         let written = if json {
-            print(&Json::new(event, belonging, target_pid))
+            print(&Line::new(event, belonging, target_pid))
         } else {
             print(&Human(event, belonging))
         };
