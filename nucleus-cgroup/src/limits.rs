@@ -1,9 +1,12 @@
 //! Limits as data: what is to be written where, and how it must read back.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 use crate::value::{Bytes, CpuMax, CpuSet, CpuWeight, IoMax, PidsMax};
 use crate::{Cgroup, Controller, Error, LimitError};
+
+const SWAP: &str = "memory.swap.max";
 
 /// What a program may use; what is not named is not limited.
 ///
@@ -148,7 +151,7 @@ impl Limits {
         let memory = [
             ("memory.max", self.memory_max),
             ("memory.high", self.memory_high),
-            ("memory.swap.max", self.swap_max),
+            (SWAP, self.swap_max),
         ];
         for (file, limit) in memory {
             if let Some(bytes) = limit.map(Bytes::get) {
@@ -194,7 +197,11 @@ impl Limits {
     /// parent), or holds something else afterwards.
     pub fn apply(&self, cgroup: &Cgroup) -> Result<(), Error> {
         for setting in self.settings() {
-            cgroup.write(setting.file, &setting.value)?;
+            match cgroup.write(setting.file, &setting.value) {
+                Err(Error::Write { source, .. })
+                    if source.kind() == ErrorKind::NotFound && setting.is_moot() => {}
+                written => written?,
+            }
         }
         self.verify(cgroup)
     }
@@ -207,9 +214,14 @@ impl Limits {
     pub fn verify(&self, cgroup: &Cgroup) -> Result<(), Error> {
         for setting in self.settings() {
             let file = setting.read_back();
-            let got = String::from_utf8_lossy(&cgroup.read(file)?)
-                .trim_end()
-                .to_owned();
+            let got = match cgroup.read(file) {
+                Err(Error::Read { source, .. })
+                    if source.kind() == ErrorKind::NotFound && setting.is_moot() =>
+                {
+                    continue;
+                }
+                read => String::from_utf8_lossy(&read?).trim_end().to_owned(),
+            };
             if !setting.holds(&got) {
                 return Err(Error::NotTaken {
                     path: cgroup.path().join(file),
@@ -247,6 +259,12 @@ enum Expect {
 }
 
 impl Setting {
+    /// Whether it holds even where the kernel has no such file: no swap on a
+    /// host that has none (`swapaccount=0`, or no `CONFIG_SWAP`).
+    fn is_moot(&self) -> bool {
+        self.file == SWAP && self.value == "0" && !host_swaps()
+    }
+
     const fn read_back(&self) -> &'static str {
         match self.expect {
             Expect::Cpus(_) => "cpuset.cpus.effective",
@@ -280,6 +298,15 @@ impl Setting {
                 })
             }
         }
+    }
+}
+
+/// Whether any swap area is in use; one line of `/proc/swaps` is the heading.
+/// What cannot be read may hold some.
+fn host_swaps() -> bool {
+    match std::fs::read("/proc/swaps") {
+        Ok(table) => table.split(|&byte| byte == b'\n').count() > 2,
+        Err(error) => error.kind() != ErrorKind::NotFound,
     }
 }
 

@@ -43,6 +43,18 @@ impl Bytes {
     }
 }
 
+impl fmt::Display for Bytes {
+    /// With the largest suffix that divides it: `512M`, `1025`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffixes = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+        let whole = |&(shift, _): &(u32, &str)| self.0 > 0 && self.0.trailing_zeros() >= shift;
+        match suffixes.into_iter().find(whole) {
+            Some((shift, suffix)) => write!(f, "{}{suffix}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 impl FromStr for Bytes {
     type Err = LimitError;
 
@@ -485,6 +497,14 @@ mod tests {
         ] {
             check::<IoMax>(text, Err("is not an I/O limit"));
         }
+    }
+
+    #[test]
+    fn a_size_is_shown_as_short_as_is_exact() {
+        for text in ["0", "1", "1K", "1025", "512M", "3G", "1T", "1025T"] {
+            check::<Bytes>(text, Ok(text));
+        }
+        check::<Bytes>("2048K", Ok("2M"));
     }
 
     proptest! {

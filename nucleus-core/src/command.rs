@@ -1,6 +1,7 @@
 //! What to start, and how.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 
@@ -43,6 +44,7 @@ pub struct Command {
     pub(crate) filter_flags: InstallFlags,
     pub(crate) hold: bool,
     pub(crate) listen: bool,
+    pub(crate) cgroup: Option<OwnedFd>,
 }
 
 impl Command {
@@ -61,6 +63,7 @@ impl Command {
             filter_flags: InstallFlags::empty(),
             hold: false,
             listen: false,
+            cgroup: None,
         }
     }
 
@@ -156,6 +159,14 @@ impl Command {
     /// waits, as with [`Command::hold`], for [`Child::take_listener`].
     pub fn listen(&mut self, listen: bool) -> &mut Self {
         self.listen = listen;
+        self
+    }
+
+    /// Puts everything that is started into this cgroup (v2), from its first
+    /// instruction on: an open directory of the hierarchy. One task of its
+    /// own, init, counts there besides the program.
+    pub fn cgroup(&mut self, directory: OwnedFd) -> &mut Self {
+        self.cgroup = Some(directory);
         self
     }
 

@@ -246,7 +246,8 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
             status: init_status.as_fd(),
             parent: this.as_fd(),
         };
-        sys::clone_process(plan.namespaces.bits(), None, || init::main(&init))
+        let cgroup = command.cgroup.as_ref().map(AsFd::as_fd);
+        sys::clone_process(plan.namespaces.bits(), cgroup, || init::main(&init))
             .map_err(|errno| namespaces_refused(plan.namespaces, errno))?
     };
     // The child's ends must be closed here before their end of file can show.

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 mod filter_args;
 pub(crate) mod learn;
+mod limits;
 mod program;
 pub(crate) mod run;
 mod sandbox_args;

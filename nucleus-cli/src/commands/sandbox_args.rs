@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use caps::CapSet;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use nucleus_core::{Access, Command, Isolation, Network, Resource, Terminal, View};
 
+use super::limits::{LimitArgs, Limited};
 use super::program::Program;
 
 /// The sandbox around the program.
@@ -78,6 +80,30 @@ pub(crate) struct SandboxArgs {
     /// --no-landlock
     #[arg(long)]
     allow_nested: bool,
+
+    #[command(flatten)]
+    cgroup: LimitArgs,
+}
+
+/// A command, and what it is confined by for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Sandboxed {
+    command: Command,
+    _limited: Option<Limited>,
+}
+
+impl Deref for Sandboxed {
+    type Target = Command;
+
+    fn deref(&self) -> &Command {
+        &self.command
+    }
+}
+
+impl DerefMut for Sandboxed {
+    fn deref_mut(&mut self) -> &mut Command {
+        &mut self.command
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -103,7 +129,7 @@ struct Tmpfs {
 
 impl SandboxArgs {
     /// The program in this sandbox, without a filter yet.
-    pub(crate) fn command(&self, program: &Program) -> anyhow::Result<Command> {
+    pub(crate) fn command(&self, program: &Program) -> anyhow::Result<Sandboxed> {
         let [name, arguments @ ..] = program.command.as_slice() else {
             anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
         };
@@ -122,7 +148,11 @@ impl SandboxArgs {
                 },
             };
         }
-        Ok(command)
+        let limited = self.cgroup.apply(&mut command)?;
+        Ok(Sandboxed {
+            command,
+            _limited: limited,
+        })
     }
 
     fn view(&self) -> anyhow::Result<View> {

@@ -1,0 +1,113 @@
+//! `nucleus run` within limits, in either view.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the helpers cannot do fails the test that asked for it"
+)]
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use nucleus_cgroup::{Controller, Host};
+use nucleus_tests::nucleus::{Said, nucleus};
+use nucleus_tests::require;
+
+const VIEWS: [&[&str]; 2] = [&[], &["--host"]];
+
+fn run(view: &[&str], limits: &[&str], command: &[&str]) -> Output {
+    nucleus(["run"])
+        .args(view)
+        .args(limits)
+        .arg("--")
+        .args(command)
+        .output()
+        .unwrap()
+}
+
+/// The cgroups of runs below this process's own.
+fn groups() -> Vec<PathBuf> {
+    let own = Host::detect().unwrap().own().unwrap();
+    let names = own.children().unwrap().into_iter();
+    names
+        .filter(|name| name.as_encoded_bytes().starts_with(b"nucleus-run-"))
+        .map(PathBuf::from)
+        .collect()
+}
+
+#[test]
+fn the_memory_limit_kills_and_is_named() {
+    require!(root, cgroup2("memory"));
+    for view in VIEWS {
+        let eat = ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
+        let output = run(view, &["--memory", "16M"], &eat);
+        assert_eq!(output.status.code(), Some(137), "{view:?} {output:?}");
+        let said = output.err();
+        let expected = "nucleus: out of memory: 1 of its processes killed at --memory 16M\n";
+        assert!(said.ends_with(expected), "{view:?} {said}");
+        assert!(groups().is_empty(), "{view:?} {:?}", groups());
+    }
+}
+
+#[test]
+fn the_task_limit_refuses_and_is_named() {
+    require!(root, cgroup2("pids"));
+    for view in VIEWS {
+        let script = "for i in 1 2 3 4 5 6; do sleep 1 & done; wait";
+        let output = run(view, &["--pids", "3"], &["sh", "-c", script]);
+        assert!(!output.status.success(), "{view:?} {output:?}");
+        let said = output.err();
+        assert!(said.contains("refused at --pids 3\n"), "{view:?} {said}");
+        assert!(groups().is_empty(), "{view:?} {:?}", groups());
+    }
+}
+
+#[test]
+fn within_its_limits_a_program_runs_and_nothing_is_said() {
+    require!(root, cgroup2("memory"), cgroup2("cpu"), cgroup2("cpuset"));
+    for view in VIEWS {
+        let limits = ["--memory=64M", "--pids=2", "--cpus=0.5", "--cpuset=0"];
+        let script = "grep Cpus_allowed_list /proc/self/status & wait";
+        let output = run(view, &limits, &["sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(0), "{view:?} {output:?}");
+        assert_eq!(output.stdout, b"Cpus_allowed_list:\t0\n", "{view:?}");
+        assert_eq!(output.err(), "", "{view:?}");
+        assert!(groups().is_empty(), "{view:?} {:?}", groups());
+    }
+}
+
+#[test]
+fn limits_that_cannot_be_had_stop_the_run_on_a_hybrid_host() {
+    if !Host::detect().unwrap().is_v1(Controller::Pids) {
+        nucleus_tests::require::say("controller pids is not bound to cgroup v1");
+        return;
+    }
+    for view in VIEWS {
+        let output = run(view, &["--pids", "10"], &["echo", "ran"]);
+        assert_eq!(output.status.code(), Some(125), "{view:?}");
+        let said = output.err();
+        let expected = "nucleus: cannot limit the program: \
+                        controller pids is bound to cgroup v1 on this host (mounted at ";
+        assert!(said.starts_with(expected), "{view:?} {said}");
+        assert_eq!(output.stdout, b"", "{view:?}");
+    }
+}
+
+#[test]
+fn an_illegal_limit_is_a_usage_error() {
+    for (limit, expected) in [
+        ("--memory=lots", "is not a size in bytes such as"),
+        ("--memory=100", "memory.max is 100, which is not within"),
+        ("--cpus=0", "the quota of cpu.max in us is 0"),
+        ("--pids=0", "0 is not in 1..="),
+        ("--cpuset=3-1", "is not a list of CPUs such as"),
+        (
+            "--io-max=/dev/null:rbps=1",
+            "/dev/null is not a block device",
+        ),
+    ] {
+        let output = run(&["--host"], &[limit], &["true"]);
+        assert_eq!(output.status.code(), Some(125), "{limit}");
+        let said = output.err();
+        assert!(said.contains(expected), "{limit}: {said}");
+    }
+}
