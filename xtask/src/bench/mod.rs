@@ -4,6 +4,7 @@
 //! compared runs in turns, within seconds, and what is printed is a ratio.
 
 mod paired;
+mod seccomp;
 mod trace;
 
 use std::path::PathBuf;
@@ -20,10 +21,16 @@ struct Benchmark {
 }
 
 /// All of them, one module each.
-const BENCHMARKS: &[Benchmark] = &[Benchmark {
-    name: "trace",
-    run: trace::run,
-}];
+const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "seccomp",
+        run: seccomp::run,
+    },
+    Benchmark {
+        name: "trace",
+        run: trace::run,
+    },
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
