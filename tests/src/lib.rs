@@ -15,4 +15,5 @@ pub mod require;
 pub mod scratch;
 pub mod strace;
 mod sys;
+pub mod terminal;
 pub mod vm;

@@ -60,6 +60,20 @@ fn unshare_user() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }.map_err(Into::into)
 }
 
+/// Starts a program as the leader of a session whose terminal is its standard
+/// input.
+pub(crate) fn spawn_on_terminal(command: &mut Command) -> io::Result<Child> {
+    // SAFETY: both are system calls, which are sound between fork and exec.
+    unsafe { command.pre_exec(lead_session) };
+    command.spawn()
+}
+
+fn lead_session() -> io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+    Ok(())
+}
+
 /// Seizes a child as a tracer does.
 pub(crate) fn trace_a_child() -> io::Result<()> {
     let mut child = Command::new("/bin/cat")

@@ -6,14 +6,17 @@
     reason = "a test fails by panicking"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout, Stdio};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use nucleus_tests::nucleus::nucleus;
+use nucleus_tests::nucleus::{nucleus, path};
 use nucleus_tests::require;
 use nucleus_tests::scratch::{Scratch, TraceFile};
+use nucleus_tests::terminal::Terminal;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A hang is a failure, not a wait.
@@ -80,6 +83,60 @@ fn sigint_is_passed_on() {
 fn sigterm_is_passed_on() {
     require!(ptrace);
     is_passed_on("TERM", Signal::TERM);
+}
+
+/// Ctrl-C goes to nucleus and the program alike: that must not make two of it.
+#[test]
+fn control_c_reaches_the_program_once() {
+    require!(ptrace);
+    let scratch = Scratch::new();
+    let script = "trap 'n=$((n + 1)); echo got $n' INT; n=0; echo ready; \
+                  until read line; do :; done; echo end $n; exit 3";
+    let mut command = nucleus(["trace", "--host", "-o", "trace", "--", "sh", "-c", script]);
+    let (mut terminal, mut child) = Terminal::start(command.current_dir(scratch.path()));
+    terminal.wait_for("ready");
+    terminal.type_in(b"\x03");
+    terminal.wait_for("got 1");
+    terminal.type_in(b"\n");
+    let shown = terminal.wait_for("end");
+    assert!(!shown.contains("got 2"), "{shown}");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(TraceFile::read(&scratch.file("trace")).is_complete());
+}
+
+/// A program that is stopped and continued by its shell goes on, traced.
+#[test]
+fn job_control_works() {
+    require!(tool("bash"), ptrace);
+    let scratch = Scratch::new();
+    let mut command = Command::new("bash");
+    command
+        .args(["--norc", "--noprofile", "--noediting", "-i"])
+        .env("PS1", "ask> ")
+        .env("TERM", "dumb");
+    let (mut terminal, mut child) = Terminal::start(command.current_dir(scratch.path()));
+    // The program waits for a pipe, not for the terminal, which it and its shell
+    // could both read from while one of them stops.
+    let (fifo, mode) = (scratch.file("fifo"), Mode::RUSR | Mode::WUSR);
+    mknodat(CWD, &fifo, FileType::Fifo, mode, 0).unwrap();
+    let mut fifo = File::options().read(true).write(true).open(&fifo).unwrap();
+    let nucleus = path().display();
+    let script = "echo up; read line <fifo; echo got $line";
+    let line = format!("{nucleus} trace --host -o trace -- sh -c '{script}'\n");
+    terminal.wait_for("ask> ");
+    terminal.type_in(line.as_bytes());
+    terminal.wait_for("up\r\n");
+    terminal.type_in(b"\x1a");
+    terminal.wait_for("Stopped");
+    terminal.wait_for("ask> ");
+    terminal.type_in(b"fg\n");
+    terminal.wait_for("trace --host");
+    fifo.write_all(b"word\n").unwrap();
+    terminal.wait_for("got word");
+    terminal.wait_for("ask> ");
+    terminal.type_in(b"exit $?\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(TraceFile::read(&scratch.file("trace")).is_complete());
 }
 
 /// A program that dies of the signal: 128 + its number, and a trace.
