@@ -86,6 +86,14 @@ impl Denials {
         matches!(self.scope, Scope::Target(_))
     }
 
+    /// Whether one like this was seen before.
+    #[must_use]
+    pub fn knows(&self, event: &Event) -> bool {
+        let key = |exe| (event.call.arch, event.call.nr, event.action, exe);
+        self.counts.contains_key(&key(event.exe.clone()))
+            || (self.counts.len() >= MAX_APART && self.counts.contains_key(&key(None)))
+    }
+
     fn count(&mut self, event: &Event) {
         let call = event.call;
         let exe = event.exe.clone().filter(|_| self.counts.len() < MAX_APART);

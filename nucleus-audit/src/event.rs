@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use nucleus_seccomp::{Action, SeccompData, Syscall};
 
+use crate::proc::{self, Status};
+
 /// What a source of events yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -29,6 +31,26 @@ pub struct Event {
     pub comm: Option<OsString>,
     /// The program's file. `None` for recorded calls and where it is unknown.
     pub exe: Option<PathBuf>,
+}
+
+impl Event {
+    /// A call that a thread, which stands still, makes now: with its process,
+    /// its name and its program, as `/proc` has them.
+    #[must_use]
+    pub fn of_thread(tid: u32, call: Call, action: Action) -> Self {
+        Self {
+            time: Some(SystemTime::now()),
+            pid: Status::of(tid)
+                .and_then(|status| status.tgid)
+                .unwrap_or(tid),
+            tid: Some(tid),
+            session: None,
+            call,
+            action,
+            comm: proc::comm(tid),
+            exe: proc::exe(tid),
+        }
+    }
 }
 
 /// A system call as a source saw it: [`SeccompData`], but the kernel's own

@@ -24,6 +24,7 @@
 mod event;
 mod source;
 
+mod place;
 mod proc;
 mod ptrace;
 
@@ -42,6 +43,7 @@ pub use deny::{Denial, DenialLogger, DenialReport, Denials};
 pub use error::{Error, PtraceRefusal};
 pub use event::{Call, Event};
 pub use log::{LogKind, LogPurpose, LogSource, Stopper};
+pub use place::{Place, lineage};
 pub use ptrace::{PtraceMode, PtraceSource};
 pub use record::{RecordError, SeccompRecord};
 pub use scope::{Belonging, ProcFs, Process, Processes, Scope, Selection, Target};

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Status {
     pub(crate) tgid: Option<u32>,
+    pub(crate) parent: Option<u32>,
     pub(crate) tracer: Option<u32>,
     pub(crate) real_uid: Option<u32>,
     pub(crate) threads: Option<u32>,
@@ -35,6 +36,7 @@ impl Status {
             let first = value.split_ascii_whitespace().next().unwrap_or_default();
             match key {
                 b"Tgid" => status.tgid = first.parse().ok(),
+                b"PPid" => status.parent = first.parse().ok(),
                 b"TracerPid" => status.tracer = first.parse().ok(),
                 b"Uid" => status.real_uid = first.parse().ok(),
                 b"Threads" => status.threads = first.parse().ok(),
@@ -75,6 +77,16 @@ pub(crate) fn comm(tid: u32) -> Option<OsString> {
     Some(OsString::from_vec(name))
 }
 
+/// What is mapped where.
+pub(crate) fn maps(pid: u32) -> Option<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/maps")).ok()
+}
+
+/// A path of any bytes.
+pub(crate) fn path(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
 /// The program's file.
 pub(crate) fn exe(tid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{tid}/exe")).ok()
@@ -86,10 +98,11 @@ mod tests {
 
     #[test]
     fn the_fields_are_taken_out_of_the_file() {
-        let text = b"Name:\tTgid: 1\\n\nUmask:\t0022\nTgid:\t77\nNgid:\t0\nTracerPid:\t5\n\
+        let text = b"Name:\tTgid: 1\\n\nUmask:\t0022\nTgid:\t77\nNgid:\t0\nPPid:\t76\nTracerPid:\t5\n\
             Uid:\t1000\t0\t0\t0\nThreads:\t3\nSigIgn:\t0000000000000001\nSigCgt:\t0000000040000000\nSeccomp_filters:\t2\n";
         let status = Status::parse(text);
         assert_eq!(status.tgid, Some(77));
+        assert_eq!(status.parent, Some(76));
         assert_eq!(status.tracer, Some(5));
         assert_eq!(status.real_uid, Some(1000));
         assert_eq!(status.threads, Some(3));

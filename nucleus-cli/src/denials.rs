@@ -50,9 +50,8 @@ pub(crate) fn watch(
         }
     };
     let report = denials.report(watched.completeness);
-    if let Some(mut events) = events {
-        events.write(&Verdict(&report));
-        events.finish()?;
+    if let Some(events) = events {
+        events.finish(&report)?;
     }
     Ok((watched.status, report))
 }
@@ -76,13 +75,15 @@ impl Events {
 
     /// The program must not stop because nobody reads events any more: the
     /// first failure is told at the end.
-    fn write(&mut self, line: &impl fmt::Display) {
+    pub(crate) fn write(&mut self, line: &impl fmt::Display) {
         if self.failed.is_none() {
             self.failed = self.file.write_all(format!("{line}\n").as_bytes()).err();
         }
     }
 
-    fn finish(self) -> anyhow::Result<()> {
+    /// Writes the verdict.
+    pub(crate) fn finish(mut self, report: &DenialReport) -> anyhow::Result<()> {
+        self.write(&Verdict(report));
         match self.failed {
             None => Ok(()),
             Some(error) => Err(error).context("cannot write all events"),
@@ -114,10 +115,10 @@ fn with_errno(event: &Event, policy: &Policy) -> Event {
     event
 }
 
-/// Whether the answer is the one that programs take as "this kernel does not
+/// Whether this answer is the one that programs take as "this kernel does not
 /// have it, use the older call", which profiles give on purpose.
-pub(crate) fn is_probe(denial: &Denial) -> bool {
-    denial.action == Action::Errno(filter::ENOSYS)
+pub(crate) fn is_probe(action: Action) -> bool {
+    action == Action::Errno(filter::ENOSYS)
 }
 
 /// The call by name, or by number where no table knows it.
@@ -157,29 +158,47 @@ fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, remedy: Remedy<'_>) -> fmt
     if let Some(exe) = &denial.exe {
         write!(f, " by {}", exe.display())?;
     }
-    match denial.action {
-        Action::Errno(0) => f.write_str(" got the profile's errno")?,
-        Action::Errno(errno) => {
-            let error = std::io::Error::from_raw_os_error(errno.into());
-            write!(f, " got {error}")?;
-        }
-        action => write!(f, " got {action}")?,
-    }
+    answer(f, denial.action)?;
     if denial.count > 1 {
         write!(f, ", {} times", denial.count)?;
     }
-    if is_probe(denial) {
-        return f.write_str("; programs fall back from that, nothing to do if it works");
-    }
-    match remedy {
-        Remedy::Change(profile) => write!(
-            f,
-            "; to allow it, add {name:?} to the names that {} allows",
-            profile.display()
-        ),
-        Remedy::Give => {
-            f.write_str("; to allow it, give a profile that does with --seccomp-profile")
+    remedy.write(f, &denial.call, denial.action)
+}
+
+/// What a denied call got.
+pub(crate) fn answer(f: &mut fmt::Formatter<'_>, action: Action) -> fmt::Result {
+    match action {
+        Action::Errno(0) => f.write_str(" got the profile's errno"),
+        Action::Errno(errno) => {
+            let error = std::io::Error::from_raw_os_error(errno.into());
+            write!(f, " got {error}")
         }
-        Remedy::Said => Ok(()),
+        action => write!(f, " got {action}"),
+    }
+}
+
+impl Remedy<'_> {
+    /// What would allow a call that got this answer.
+    pub(crate) fn write(
+        self,
+        f: &mut fmt::Formatter<'_>,
+        call: &Call,
+        action: Action,
+    ) -> fmt::Result {
+        if is_probe(action) {
+            return f.write_str("; programs fall back from that, nothing to do if it works");
+        }
+        match self {
+            Self::Change(profile) => write!(
+                f,
+                "; to allow it, add {:?} to the names that {} allows",
+                name(call),
+                profile.display()
+            ),
+            Self::Give => {
+                f.write_str("; to allow it, give a profile that does with --seccomp-profile")
+            }
+            Self::Said => Ok(()),
+        }
     }
 }

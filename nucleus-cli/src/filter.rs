@@ -26,6 +26,18 @@ pub(crate) fn resolve(profile: &Profile, capabilities: BTreeSet<String>) -> anyh
 
 /// The filter that enforces a policy.
 pub(crate) fn enforcing(policy: &Policy) -> anyhow::Result<Program> {
+    refuse_questions(policy)?;
+    compile(policy)
+}
+
+fn compile(policy: &Policy) -> anyhow::Result<Program> {
+    policy
+        .compile(&CompileOptions::default())
+        .context("cannot compile the profile")
+}
+
+/// A profile may leave calls to a listener of its own, which is not there.
+fn refuse_questions(policy: &Policy) -> anyhow::Result<()> {
     let mut asks = false;
     let _same = policy.clone().map_actions(|action| {
         asks |= action == Action::Notify;
@@ -36,9 +48,7 @@ pub(crate) fn enforcing(policy: &Policy) -> anyhow::Result<Program> {
         "the profile leaves calls to a listener (SCMP_ACT_NOTIFY), and there is none to ask; \
          give those calls another action"
     );
-    policy
-        .compile(&CompileOptions::default())
-        .context("cannot compile the profile")
+    Ok(())
 }
 
 /// The same filter, but with errno answers given by a tracer, which can tell
@@ -48,6 +58,16 @@ pub(crate) fn reporting(policy: &Policy) -> anyhow::Result<Program> {
         Action::Errno(errno) => Action::Trace(errno),
         // What the kernel answers where there is no tracer.
         Action::Trace(_) => Action::Trace(ENOSYS),
+        other => other,
+    }))
+}
+
+/// The same filter, but with errno answers and kills left to a listener. A
+/// trap stays the kernel's: nobody else can raise a SIGSYS like it.
+pub(crate) fn asking(policy: &Policy) -> anyhow::Result<Program> {
+    refuse_questions(policy)?;
+    compile(&policy.clone().map_actions(|action| match action {
+        Action::Errno(_) | Action::KillProcess | Action::KillThread => Action::Notify,
         other => other,
     }))
 }

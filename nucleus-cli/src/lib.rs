@@ -12,6 +12,7 @@ mod commands;
 mod denials;
 mod event_json;
 mod exit;
+mod explained;
 mod filter;
 mod profile_file;
 mod recording;

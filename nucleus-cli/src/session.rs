@@ -1,5 +1,6 @@
 //! One run of a program: launch, watch, pass signals on, wait.
 
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::sync::mpsc;
 use std::thread;
@@ -137,6 +138,27 @@ pub(crate) fn watch_log(
             source,
             completeness,
         })
+    })
+}
+
+/// Runs `command` to its end; `serve` answers, on a thread of its own, what
+/// the filter leaves to a listener, and is given the program's id. It ends when
+/// nobody is left to ask.
+pub(crate) fn serve<T: Send>(
+    command: &mut Command,
+    serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
+) -> anyhow::Result<(ExitStatus, T)> {
+    let signals = Signals::block().context("cannot block signals to pass them on")?;
+    let mut child = command.listen(true).spawn()?;
+    let listener = child.take_listener()?;
+    let pid = child.program_pid();
+    thread::scope(|scope| {
+        let server = scope.spawn(move || serve(listener, pid));
+        let status = wait(&mut child, &signals);
+        let served = server
+            .join()
+            .map_err(|_panic| anyhow::anyhow!("the thread that answers calls panicked"))?;
+        Ok((status?, served?))
     })
 }
 

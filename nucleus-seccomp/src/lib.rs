@@ -29,7 +29,7 @@ pub use arch::{Arch, UnknownArch, X32_SYSCALL_BIT};
 pub use compile::CompileOptions;
 pub use completeness::Completeness;
 pub use data::SeccompData;
-pub use describe::Description;
+pub use describe::{Description, ReadPath};
 pub use error::{
     CompileError, DifftestError, DumpError, InstallError, ListingError, LoadError, ProfileError,
     ProofError, ResolveError,

@@ -35,6 +35,11 @@ pub(crate) struct FilterArgs {
     #[arg(conflicts_with = "seccomp_log")]
     pub(crate) events: Option<u32>,
 
+    /// Explain each denied call as it happens, with its arguments and its place
+    /// in the program; needs no privilege
+    #[arg(long, conflicts_with_all = ["seccomp_log_denied", "source"])]
+    pub(crate) explain: bool,
+
     /// What sees the calls, for --seccomp-log-denied, --events and --seccomp-mode trace
     #[arg(long, value_name = "SOURCE", default_value = "ptrace")]
     pub(crate) source: WatchSource,

@@ -148,7 +148,7 @@ fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result
     let (probes, denied): (Vec<_>, Vec<_>) = report
         .denials
         .iter()
-        .partition(|denial| denials::is_probe(denial));
+        .partition(|denial| denials::is_probe(denial.action));
     for denial in denied.iter().chain(&probes) {
         report::note(denials::describe(denial, Remedy::Said));
     }

@@ -12,7 +12,7 @@ use super::sandbox_args::SandboxArgs;
 use super::trace;
 use crate::denials::{self, Events, Remedy};
 use crate::exit::Exit;
-use crate::{filter, profile_file, report, session};
+use crate::{explained, filter, profile_file, report, session};
 
 /// Run a program in a sandbox
 ///
@@ -27,7 +27,8 @@ Examples:
   nucleus run -v ./data:/data:ro --network host -- ./fetch
   nucleus run --print-plan -- ls
   nucleus run --host --seccomp-profile ls.seccomp.json -- ls -l /
-  nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server")]
+  nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server
+  nucleus run --host --seccomp-profile p.json --explain -- ./server")]
 pub(crate) struct Args {
     #[command(flatten)]
     sandbox: SandboxArgs,
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     filter: FilterArgs,
 
     /// Print every step of the start, and do not start
-    #[arg(long, conflicts_with_all = ["seccomp_mode", "seccomp_log_denied"])]
+    #[arg(long, conflicts_with_all = ["seccomp_mode", "seccomp_log_denied", "explain", "events"])]
     print_plan: bool,
 
     #[command(flatten)]
@@ -67,6 +68,7 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         seccomp_profile: path,
         seccomp_profile_sha256: fingerprint,
         seccomp_log_denied,
+        explain,
         source,
         events,
         ..
@@ -80,24 +82,35 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     };
     let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
     let mut command = args.sandbox.command(&args.program)?;
-    if !seccomp_log_denied && events.is_none() {
-        command.filter_flags(policy.install_flags());
-        command.filter(filter::enforcing(&policy)?);
-        if args.print_plan {
-            write!(io::stdout(), "{}", command.plan()?)
-                .context("cannot write the plan to standard output")?;
-            return Ok(Exit::SUCCESS);
-        }
-        return Ok(session::run(&mut command)?.into());
-    }
-    let (status, report) =
-        denials::watch(&mut command, &policy, PtraceMode::Deny, *source, events)?;
     let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
-    if *seccomp_log_denied {
-        for denial in &report.denials {
-            report::note(denials::describe(denial, remedy));
+    if *explain {
+        let (status, report) = explained::run(&mut command, &policy, remedy, events)?;
+        for denial in report.denials.iter().filter(|denial| denial.count > 1) {
+            report::note(format_args!(
+                "denied {} times in all: {}",
+                denial.count,
+                denials::name(&denial.call)
+            ));
         }
+        return Ok(status.into());
     }
-    report::incomplete("the report of denied calls", &report.completeness);
-    Ok(status.into())
+    if *seccomp_log_denied || events.is_some() {
+        let (status, report) =
+            denials::watch(&mut command, &policy, PtraceMode::Deny, *source, events)?;
+        if *seccomp_log_denied {
+            for denial in &report.denials {
+                report::note(denials::describe(denial, remedy));
+            }
+        }
+        report::incomplete("the report of denied calls", &report.completeness);
+        return Ok(status.into());
+    }
+    command.filter_flags(policy.install_flags());
+    command.filter(filter::enforcing(&policy)?);
+    if args.print_plan {
+        write!(io::stdout(), "{}", command.plan()?)
+            .context("cannot write the plan to standard output")?;
+        return Ok(Exit::SUCCESS);
+    }
+    Ok(session::run(&mut command)?.into())
 }

@@ -12,8 +12,32 @@ use names::Names;
 use signatures::Kind;
 
 /// A call with its arguments decoded; see [`SeccompData::describe`].
-#[derive(Debug, Clone, Copy)]
-pub struct Description<'a>(&'a SeccompData);
+#[derive(Clone, Copy)]
+pub struct Description<'a> {
+    data: &'a SeccompData,
+    memory: Option<&'a ReadPath<'a>>,
+}
+
+/// Reads the NUL-terminated path at an address of the caller's memory, without
+/// the NUL.
+pub type ReadPath<'a> = dyn Fn(u64) -> Option<Vec<u8>> + 'a;
+
+impl fmt::Debug for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'a> Description<'a> {
+    /// Shows paths in place of their addresses, where `read` gets at them.
+    #[must_use]
+    pub const fn with_paths(self, read: &'a ReadPath<'a>) -> Self {
+        Self {
+            memory: Some(read),
+            ..self
+        }
+    }
+}
 
 impl SeccompData {
     /// The call in C's notation, with names for flags and constants.
@@ -35,20 +59,23 @@ impl SeccompData {
     /// ```
     #[must_use]
     pub const fn describe(&self) -> Description<'_> {
-        Description(self)
+        Description {
+            data: self,
+            memory: None,
+        }
     }
 }
 
 impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let data = self.0;
+        let data = self.data;
         let Some(syscall) = data.syscall() else {
             write!(f, "#{} of AUDIT_ARCH {:#x}", data.nr, data.arch)?;
-            return arguments(f, data.args.map(|value| (Kind::Hex, value)));
+            return self.arguments(f, data.args.map(|value| (Kind::Hex, value)));
         };
         write!(f, "{syscall}")?;
         match syscall.name().and_then(signatures::of) {
-            Some(kinds) => arguments(
+            Some(kinds) => self.arguments(
                 f,
                 kinds
                     .iter()
@@ -56,23 +83,36 @@ impl fmt::Display for Description<'_> {
                     .zip(data.args)
                     .map(|(kind, value)| (kind.on(syscall.arch()), value)),
             ),
-            None => arguments(f, data.args.map(|value| (Kind::Hex, value))),
+            None => self.arguments(f, data.args.map(|value| (Kind::Hex, value))),
         }
     }
 }
 
-fn arguments(
-    f: &mut fmt::Formatter<'_>,
-    arguments: impl IntoIterator<Item = (Kind, u64)>,
-) -> fmt::Result {
-    f.write_str("(")?;
-    for (index, (kind, value)) in arguments.into_iter().enumerate() {
-        if index > 0 {
-            f.write_str(", ")?;
+impl Description<'_> {
+    fn arguments(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        arguments: impl IntoIterator<Item = (Kind, u64)>,
+    ) -> fmt::Result {
+        f.write_str("(")?;
+        for (index, (kind, value)) in arguments.into_iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            match self.path(kind, value) {
+                Some(path) => write!(f, "\"{}\"", path.escape_ascii())?,
+                None => argument(f, kind, value)?,
+            }
         }
-        argument(f, kind, value)?;
+        f.write_str(")")
     }
-    f.write_str(")")
+
+    fn path(&self, kind: Kind, address: u64) -> Option<Vec<u8>> {
+        match (kind, self.memory) {
+            (Kind::Path, Some(read)) => read(address),
+            _ => None,
+        }
+    }
 }
 
 fn argument(f: &mut fmt::Formatter<'_>, kind: Kind, value: u64) -> fmt::Result {
@@ -80,8 +120,8 @@ fn argument(f: &mut fmt::Formatter<'_>, kind: Kind, value: u64) -> fmt::Result {
     let [a, b, c, d, ..] = value.to_le_bytes();
     let low = u32::from_le_bytes([a, b, c, d]);
     match kind {
-        Kind::Pointer if value == 0 => f.write_str("NULL"),
-        Kind::Pointer | Kind::Hex => write!(f, "{value:#x}"),
+        Kind::Pointer | Kind::Path if value == 0 => f.write_str("NULL"),
+        Kind::Pointer | Kind::Path | Kind::Hex => write!(f, "{value:#x}"),
         Kind::Size => write!(f, "{value}"),
         Kind::Int => write!(f, "{}", low.cast_signed()),
         Kind::Mode => write!(f, "{low:#o}"),
@@ -239,6 +279,21 @@ mod tests {
             "socket",
             [1, 0xdead_beef_0000_0001, 0, 0, 0, 0],
             "socket(AF_UNIX, SOCK_STREAM, 0)",
+        );
+    }
+
+    #[test]
+    fn paths_are_read_where_they_can_be() {
+        let data = SeccompData {
+            nr: Syscall::by_name(Arch::X86_64, "rename").unwrap().number(),
+            arch: Arch::X86_64.audit(),
+            args: [0x10, 0x20, 0, 0, 0, 0],
+            ..SeccompData::default()
+        };
+        let read = |address| (address == 0x10).then(|| b"a \"b\"\n".to_vec());
+        assert_eq!(
+            data.describe().with_paths(&read).to_string(),
+            r#"rename("a \"b\"\n", 0x20)"#
         );
     }
 
