@@ -46,6 +46,6 @@ pub use log::{LogKind, LogPurpose, LogSource, Stopper};
 pub use place::{Place, lineage};
 pub use ptrace::{PtraceMode, PtraceSource};
 pub use record::{RecordError, SeccompRecord};
-pub use scope::{Belonging, ProcFs, Process, Processes, Scope, Selection, Target};
+pub use scope::{Belonging, Birth, Births, ProcFs, Process, Processes, Scope, Selection, Target};
 pub use session::{current_session, enter_session};
 pub use source::Source;

@@ -14,9 +14,13 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use nucleus_audit::{Error, Event, LogKind, LogPurpose, LogSource, Source, enter_session};
+use nucleus_audit::{
+    DenialLogger, Denials, Error, Event, LogKind, LogPurpose, LogSource, ProcFs, Scope, Selection,
+    Source, Target, enter_session,
+};
 use nucleus_seccomp::{Action, Completeness, Insn, InstallFlags, Program, offset, op};
 use support::*;
 
@@ -124,6 +128,41 @@ fn audit_netlink_gets_every_denial_of_a_burst_with_its_process() {
         assert_eq!(events.len(), CALLS);
         assert_eq!(events[0].exe, Some(std::env::current_exe().unwrap()));
     }
+}
+
+/// The same for a process that somebody else has started: its descendants are
+/// known however short they live, and orphans too.
+#[test]
+fn a_target_is_told_from_others_by_its_processes() {
+    let Some(source) = open(LogKind::Audit, LogPurpose::Denials) else {
+        return;
+    };
+    if !source.numbers_as_here() {
+        return skip("this is a PID namespace of its own");
+    }
+    let processes = ProcFs::default();
+    if !processes.is_told_births() {
+        return skip("the kernel does not tell of new processes here");
+    }
+    let (pid, mut go) = fork_waiting(burst);
+    let selection = Selection {
+        pid: Some(pid),
+        ..Selection::default()
+    };
+    let target = Target::new(selection, Box::new(processes)).unwrap();
+    let logger =
+        DenialLogger::start(source, Denials::new(Scope::Target(target)), |_, _| {}).unwrap();
+    let other = std::thread::spawn(|| run(burst));
+    go.write_all(b"!").unwrap();
+    let mut status = 0;
+    // SAFETY: `status` is valid for writing.
+    unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, 0) };
+    assert_eq!(status, 0);
+    assert!(other.join().unwrap().success());
+    let report = logger.finish().unwrap();
+    assert_eq!(report.completeness, Completeness::Complete);
+    let counts = report.denials.iter().map(|denial| denial.count);
+    assert_eq!(counts.sum::<u64>(), (CHILDREN * CALLS) as u64, "{report:?}");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use nucleus_audit::Belonging::{Other, Ours, Unattributed};
-use nucleus_audit::{Belonging, Call, Event, Process, Processes, Scope, Selection, Target};
+use nucleus_audit::{
+    Belonging, Birth, Births, Call, Event, Process, Processes, Scope, Selection, Target,
+};
 use nucleus_seccomp::Action;
 
 const HOST: u64 = 1;
@@ -19,6 +21,7 @@ struct World {
     processes: BTreeMap<u32, Process>,
     looked_up: u32,
     scanned: u32,
+    births: Option<Births>,
 }
 
 /// Milliseconds since boot are both the clock and the start times.
@@ -45,6 +48,18 @@ impl Made {
         process.cgroup = Some(cgroup.into());
         process.pid_namespace = Some(namespace);
         world.processes.insert(pid, process);
+        if let Some(told) = &mut world.births {
+            told.births.push(Birth {
+                parent,
+                child: pid,
+                time: at(now),
+            });
+        }
+    }
+
+    /// From now on new processes are told.
+    fn tell_births(&self) {
+        self.0.lock().unwrap().births = Some(Births::default());
     }
 
     fn end(&self, pid: u32) {
@@ -110,6 +125,10 @@ impl Processes for Made {
         let mut world = self.0.lock().unwrap();
         world.scanned += 1;
         world.processes.keys().copied().collect()
+    }
+
+    fn born(&mut self) -> Option<Births> {
+        self.0.lock().unwrap().births.as_mut().map(std::mem::take)
     }
 
     fn now(&self) -> SystemTime {
@@ -244,6 +263,52 @@ fn orphans_are_ours_if_known_and_never_guessed() {
     watch.check(13, now, Ours);
     watch.check(14, now, Unattributed);
     watch.check(15, now, Other);
+}
+
+#[test]
+fn those_that_were_told_are_ours_however_short_they_lived() {
+    let made = Made::new();
+    made.tell_births();
+    made.start(10, 1, "/job", HOST);
+    made.start(20, 1, "/job", HOST);
+    let mut watch = made.select_pid(10);
+    // A daemon made by a child that is gone, and gone itself; and another's.
+    made.wait(1000);
+    made.start(11, 10, "/job", HOST);
+    made.start(12, 11, "/job", HOST);
+    made.start(21, 20, "/job", HOST);
+    let now = made.wait(1);
+    made.end(11);
+    made.end(12);
+    made.end(21);
+    made.wait(1);
+    watch.check(11, now, Ours);
+    watch.check(12, now, Ours);
+    watch.check(21, now, Unattributed);
+    // Later records of the dead are theirs until the id is given away.
+    made.wait(60_000);
+    watch.check(12, now, Ours);
+    made.start(12, 20, "/elsewhere", HOST);
+    let now = made.wait(100);
+    watch.check(12, now, Other);
+    made.start(21, 10, "/job", HOST);
+    let now = made.wait(100);
+    watch.check(21, now, Ours);
+}
+
+#[test]
+fn after_a_miss_only_the_living_are_still_known() {
+    let made = Made::new();
+    made.tell_births();
+    made.start(10, 1, "/job", HOST);
+    made.start(11, 10, "/job", HOST);
+    made.start(12, 10, "/job", HOST);
+    let mut watch = made.select_pid(10);
+    made.end(11);
+    let now = made.wait(100);
+    made.0.lock().unwrap().births.as_mut().unwrap().missed = true;
+    watch.check(11, now, Unattributed);
+    watch.check(12, now, Ours);
 }
 
 #[test]

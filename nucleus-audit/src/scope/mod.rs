@@ -1,5 +1,6 @@
 //! Whose event it was.
 
+mod births;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::{Error, Event};
+pub use births::{Birth, Births};
 pub use process::{ProcFs, Process, Processes};
 
 /// The tree is looked through at most this often.
@@ -83,6 +85,8 @@ pub struct Target {
     processes: Box<dyn Processes>,
     known: BTreeMap<u32, Known>,
     refreshed: Option<SystemTime>,
+    /// Whether every new process is told, so that no id changes hands unseen.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -117,7 +121,10 @@ impl Target {
             processes,
             known: BTreeMap::new(),
             refreshed: None,
+            told: false,
         };
+        // What is made while the tree is looked through is told afterwards.
+        target.take_births();
         target.refresh(target.processes.now());
         Ok(target)
     }
@@ -130,6 +137,7 @@ impl Target {
     }
 
     fn judge(&mut self, event: &Event) -> Belonging {
+        self.take_births();
         let now = self.processes.now();
         let time = event.time.unwrap_or(now);
         if let Some(known) = self.known.get_mut(&event.pid) {
@@ -182,9 +190,43 @@ impl Target {
                     Belonging::Unattributed
                 }
             }
+            None if self.told => before,
             // No id comes round again so soon.
             None if time.duration_since(known.seen).unwrap_or_default() <= REFRESH => before,
             None => Belonging::Unattributed,
+        }
+    }
+
+    /// Takes in what was made since: the children of members are members.
+    fn take_births(&mut self) {
+        let Some(taken) = self.processes.born() else {
+            return;
+        };
+        self.told = true;
+        if taken.missed {
+            let processes = &self.processes;
+            self.known.retain(|_, known| processes.runs(&known.process));
+        }
+        for Birth {
+            parent,
+            child,
+            time,
+        } in taken.births
+        {
+            self.known.remove(&child);
+            let parent = self.known.get(&parent);
+            if parent.is_none_or(|parent| parent.belonging != Belonging::Ours) {
+                continue;
+            }
+            let made = Process::new(
+                child,
+                0,
+                time,
+                parent.map_or(0, |parent| parent.process.pid),
+            );
+            let found = self.processes.find(child);
+            let now = self.processes.now();
+            self.remember(found.unwrap_or(made), Belonging::Ours, now);
         }
     }
 
@@ -228,21 +270,24 @@ impl Target {
     }
 
     fn learn(&mut self, process: Process, now: SystemTime) -> Belonging {
+        let belonging = self.classify(&process);
+        self.remember(process, belonging, now);
+        belonging
+    }
+
+    fn remember(&mut self, process: Process, belonging: Belonging, seen: SystemTime) {
         if self.known.len() >= MAX_KNOWN {
+            let processes = &self.processes;
             self.known.retain(|_, known| {
-                known.belonging == Belonging::Ours && self.processes.runs(&known.process)
+                known.belonging == Belonging::Ours && processes.runs(&known.process)
             });
         }
-        let belonging = self.classify(&process);
-        self.known.insert(
-            process.pid,
-            Known {
-                process,
-                belonging,
-                seen: now,
-            },
-        );
-        belonging
+        let known = Known {
+            process,
+            belonging,
+            seen,
+        };
+        self.known.insert(known.process.pid, known);
     }
 
     fn classify(&self, process: &Process) -> Belonging {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use super::births::{Births, Subscription};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
@@ -71,6 +72,10 @@ pub trait Processes: fmt::Debug + Send {
     /// All processes.
     fn all(&self) -> Vec<u32>;
 
+    /// The processes made since the last call; `None` where the source cannot
+    /// tell, so that only those are known that live long enough to be seen.
+    fn born(&mut self) -> Option<Births>;
+
     /// The time now.
     fn now(&self) -> SystemTime;
 }
@@ -81,22 +86,37 @@ pub struct ProcFs {
     proc: PathBuf,
     cgroup: PathBuf,
     handles: Arc<AtomicUsize>,
+    subscription: Option<Subscription>,
 }
 
 impl Default for ProcFs {
+    /// Those of this machine. Where the kernel and this process's privileges
+    /// allow it, its process events are used too: then a process is known
+    /// however short it lives.
     fn default() -> Self {
-        Self::new("/proc", "/sys/fs/cgroup")
+        Self {
+            subscription: Subscription::new().ok(),
+            ..Self::new("/proc", "/sys/fs/cgroup")
+        }
     }
 }
 
 impl ProcFs {
-    /// With the roots of the two file systems.
+    /// With the roots of the two file systems, and no process events.
     pub fn new(proc: impl Into<PathBuf>, cgroup: impl Into<PathBuf>) -> Self {
         Self {
             proc: proc.into(),
             cgroup: cgroup.into(),
             handles: Arc::default(),
+            subscription: None,
         }
+    }
+
+    /// Whether the kernel tells of every new process. Otherwise one that lives
+    /// a few milliseconds may stay [`Unattributed`](crate::Belonging::Unattributed).
+    #[must_use]
+    pub const fn is_told_births(&self) -> bool {
+        self.subscription.is_some()
     }
 
     fn of(&self, pid: u32, file: &str) -> PathBuf {
@@ -179,6 +199,10 @@ impl Processes for ProcFs {
         entries
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect()
+    }
+
+    fn born(&mut self) -> Option<Births> {
+        self.subscription.as_ref().map(Subscription::take)
     }
 
     fn now(&self) -> SystemTime {

@@ -142,8 +142,14 @@ fn scope(args: &Args) -> anyhow::Result<Scope> {
         cgroup: cgroup.map(|cgroup| Path::new("/").join(below_root(cgroup))),
         namespace: args.namespace,
     };
-    let processes = Box::new(ProcFs::default());
-    Ok(Scope::Target(Target::new(selection, processes)?))
+    let processes = ProcFs::default();
+    if !processes.is_told_births() {
+        report::note(
+            "the kernel does not tell of new processes here (CAP_NET_ADMIN, CONFIG_PROC_EVENTS): \
+             denials of those that live a few milliseconds may stay unattributed",
+        );
+    }
+    Ok(Scope::Target(Target::new(selection, Box::new(processes))?))
 }
 
 /// The path below the hierarchy's root, however it was written.
