@@ -409,3 +409,52 @@ fn sizes(largest: &[(Syscall, usize)]) -> String {
         .map(|(call, size)| format!("{call} ({}): {size}", call.arch()));
     parts.collect::<Vec<_>>().join(", ")
 }
+
+/// Why profiles cannot be merged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// No profile, or none with an architecture that all have.
+    #[error("there is nothing to merge")]
+    Nothing,
+    /// A union would let the calls of one pass on the architectures of another.
+    #[error("{origin} is for other architectures than the first; a union needs the same")]
+    DifferentArches {
+        /// The profile.
+        origin: String,
+    },
+    /// No OCI profile says what the merged rules would have to say.
+    #[error(
+        "the rules for {call} cannot be merged: an OCI profile tests an argument once in a rule and has one action where no test holds"
+    )]
+    Inexpressible {
+        /// The call.
+        call: Syscall,
+    },
+}
+
+/// Why a profile has no form for another tool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The Kubernetes object has no default errno; it is EPERM there.
+    #[error("the object has no place for the default errno {errno}; Kubernetes takes EPERM (1)")]
+    DefaultErrno {
+        /// The profile's.
+        errno: u16,
+    },
+    /// The Kubernetes API has 64-bit signed numbers.
+    #[error(
+        "the object has no place for the operand {operand:#x}; Kubernetes takes numbers up to i64::MAX"
+    )]
+    Operand {
+        /// The profile's.
+        operand: u64,
+    },
+    /// An action that needs a listener or a tracer.
+    #[error("systemd has no word for the action {action}")]
+    Action {
+        /// The profile's.
+        action: Action,
+    },
+}

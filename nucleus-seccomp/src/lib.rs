@@ -8,13 +8,17 @@ mod compile;
 mod completeness;
 mod data;
 mod describe;
+pub mod diff;
 pub mod difftest;
 mod dump;
 mod error;
+mod export;
 mod insn;
 mod install;
 mod kernel;
+pub mod lint;
 mod listing;
+pub mod merge;
 mod policy;
 mod profile;
 mod program;
@@ -31,9 +35,10 @@ pub use completeness::Completeness;
 pub use data::SeccompData;
 pub use describe::{Description, ReadPath};
 pub use error::{
-    CompileError, DifftestError, DumpError, InstallError, ListingError, LoadError, ProfileError,
-    ProofError, ResolveError,
+    CompileError, DifftestError, DumpError, ExportError, InstallError, ListingError, LoadError,
+    MergeError, ProfileError, ProofError, ResolveError,
 };
+pub use export::SystemdExport;
 pub use insn::{Insn, offset, op};
 pub use install::InstallFlags;
 pub use kernel::{InvalidKernelVersion, KernelVersion};

@@ -120,6 +120,19 @@ impl Policy {
         }
     }
 
+    /// What a rule of the profile says of a call, or `None` without one.
+    #[must_use]
+    pub fn rule(&self, call: Syscall) -> Option<&Verdict> {
+        self.arch(call.arch())?.calls.get(&call.number())
+    }
+
+    /// What happens to calls without a rule, apart from new ones.
+    #[must_use]
+    pub fn default_action(&self) -> Action {
+        // There is always the machine's own architecture.
+        self.arches.first().map_or(self.bad_arch, |own| own.default)
+    }
+
     /// The flags that the profile asks for.
     #[must_use]
     pub fn flags(&self) -> &[Flag] {

@@ -22,14 +22,25 @@ pub(super) fn read(json: &[u8]) -> Result<Profile, ProfileError> {
 }
 
 pub(super) fn write(profile: &Profile) -> String {
+    format!(
+        "{}\n",
+        never_fails(serde_json::to_string_pretty(&wire::Profile::from(profile)))
+    )
+}
+
+impl Profile {
+    /// The profile as a JSON value.
+    pub(crate) fn to_value(&self) -> serde_json::Value {
+        never_fails(serde_json::to_value(wire::Profile::from(self)))
+    }
+}
+
+fn never_fails<T>(written: serde_json::Result<T>) -> T {
     #[expect(
         clippy::expect_used,
         reason = "strings, numbers and lists into memory: nothing here can fail"
     )]
-    let mut json = serde_json::to_string_pretty(&wire::Profile::from(profile))
-        .expect("a profile is plain data");
-    json.push('\n');
-    json
+    written.expect("a profile is plain data")
 }
 
 #[cfg(test)]

@@ -2,11 +2,15 @@
 
 mod call;
 mod compile;
+mod diff;
 mod difftest;
 mod disasm;
+mod export;
 pub(crate) mod generate;
 mod input;
+mod lint;
 mod list;
+mod merge;
 pub(crate) mod profile;
 mod simulate;
 mod target;
@@ -27,6 +31,14 @@ pub(crate) enum Command {
     Disasm(disasm::Args),
     /// Make the smallest profile that allows what traces hold
     Generate(generate::Args),
+    /// Write a profile in a form that another tool takes
+    Export(export::Args),
+    /// Show what differs between two profiles
+    Diff(diff::Args),
+    /// Merge profiles to one
+    Merge(merge::Args),
+    /// Find weaknesses of a profile or a filter
+    Lint(lint::Args),
     /// List system calls with their numbers
     List(list::Args),
     /// Run a filter on calls, as the kernel does
@@ -46,6 +58,10 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Difftest(args) => difftest::run(&args),
         Command::Disasm(args) => disasm::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Lint(args) => lint::run(&args),
         Command::List(args) => list::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Verify(args) => verify::verify(&args),

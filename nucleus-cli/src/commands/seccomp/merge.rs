@@ -1,0 +1,67 @@
+//! `nucleus seccomp merge`: one profile of several.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use nucleus_profile::AtomicFile;
+use nucleus_seccomp::merge::{Merge, merge};
+
+use super::input;
+use super::target::TargetArgs;
+use crate::exit::Exit;
+
+/// Merges profiles to one for this machine
+///
+/// A union lets pass what one of them lets pass, an intersection only what
+/// all do; of two denials of a call the stricter counts in an intersection.
+/// Conditions are decided for the target. Each rule of the result says in its
+/// comment where it comes from. What no profile can say is an error that names
+/// the call.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  nucleus seccomp merge monday.json tuesday.json -o week.json
+  nucleus seccomp merge ours.json @default --mode intersection")]
+pub(crate) struct Args {
+    /// Profiles; - is standard input, @default the sandbox's own
+    #[arg(required = true, num_args = 2.., value_name = "PROFILE")]
+    profiles: Vec<PathBuf>,
+    /// What of the profiles is kept
+    #[arg(long, value_enum, default_value_t = Mode::Union)]
+    mode: Mode,
+    /// Where to write the profile [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// What one of them lets pass
+    Union,
+    /// What all of them let pass
+    Intersection,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let mut policies = Vec::new();
+    for path in &args.profiles {
+        let policy = input::policy(path, &args.target)?;
+        policies.push((path.display().to_string(), policy));
+    }
+    let output = args.output.as_deref().map(AtomicFile::create).transpose()?;
+    let how = match args.mode {
+        Mode::Union => Merge::Union,
+        Mode::Intersection => Merge::Intersection,
+    };
+    let json = merge(&policies, how).context("merging")?.to_json();
+    match output {
+        Some(file) => file.commit_with(json.as_bytes())?,
+        None => io::stdout()
+            .write_all(json.as_bytes())
+            .context("writing to standard output")?,
+    }
+    Ok(Exit::SUCCESS)
+}
