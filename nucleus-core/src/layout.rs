@@ -212,8 +212,13 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn file(&mut self, path: &str, content: impl Into<Vec<u8>>) -> Result<(), LaunchError> {
-        self.folder(Path::new(path).parent().unwrap_or(Path::new("/")), 0o755)?;
+    fn file(
+        &mut self,
+        path: impl AsRef<Path>,
+        content: impl Into<Vec<u8>>,
+    ) -> Result<(), LaunchError> {
+        let path = path.as_ref();
+        self.folder(path.parent().unwrap_or(Path::new("/")), 0o755)?;
         self.steps.push(Step::WriteFile {
             path: c_string("path", path)?,
             content: content.into(),
@@ -330,8 +335,6 @@ impl<'a> Builder<'a> {
             "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\n\
              protocols: files\nservices: files\n",
         )?;
-        // Repositories that the host's users own are of another owner here.
-        self.file("/etc/gitconfig", "[safe]\n\tdirectory = *\n")?;
         self.link(Path::new("/etc/mtab"), Path::new("/proc/self/mounts"))?;
         if sandbox.network == Network::Host {
             let path = Path::new("/etc/resolv.conf");
@@ -412,7 +415,11 @@ impl<'a> Builder<'a> {
         self.memory("/tmp", "mode=1777", MountAttr::empty(), None)?;
         let options = self.owned("mode=700");
         let home = self.home;
-        self.memory(home, &options, MountAttr::empty(), None)
+        self.memory(home, &options, MountAttr::empty(), None)?;
+        // Git refuses a repository of another owner, as the host's are when
+        // root runs the program; where it looks beside the home folder depends
+        // on how it was built.
+        self.file(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n")
     }
 
     /// Options for a tmpfs that is the program's.
