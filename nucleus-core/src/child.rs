@@ -66,8 +66,12 @@ impl Child {
             autopsy,
             parent_ends: [stdin, stdout, stderr],
         } = launched;
-        let program = receive_program(&status);
-        let program = match program {
+        if !hold {
+            // One wake-up instead of three: the gate hangs up at exec, and at
+            // every failure before.
+            await_hangup(&gate);
+        }
+        let program = match receive_program(&status) {
             Ok(Some(program)) => program,
             failed => {
                 drop((gate, status));
@@ -373,6 +377,13 @@ fn collect<R: Read>(stream: Option<&mut R>) -> io::Result<Vec<u8>> {
         stream.read_to_end(&mut bytes)?;
     }
     Ok(bytes)
+}
+
+/// Waits until the other end is closed. What was sent before stays to be read;
+/// an error shows in that.
+fn await_hangup(gate: &OwnedFd) {
+    let mut fds = [PollFd::new(gate, PollFlags::empty())];
+    let _ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
 }
 
 /// Waits for the init process. A tracer on the same thread, or a library

@@ -44,7 +44,7 @@ pub(crate) fn main(init: &Init<'_>) -> Infallible {
 
 fn start(init: &Init<'_>) -> Result<(), Failure> {
     let plan = init.plan;
-    interpret::run(Stage::Init, &plan.init, &init.prepared)?;
+    interpret::run_init(&plan.init, &init.prepared)?;
     let mut life = begin(init).map_err(|fault| Failure {
         stage: Stage::Init,
         step: plan.init.len(),

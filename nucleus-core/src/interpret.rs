@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::{DumpableBehavior, Pid, Signal};
@@ -60,6 +60,15 @@ struct State<'a> {
     program: Option<&'a CStr>,
     /// Mounts that were taken from the host.
     trees: Trees,
+}
+
+/// Runs init's steps with an empty umask, so that files get the modes that the
+/// plan says; the program gets the umask of the caller.
+pub(crate) fn run_init(steps: &[Step], prepared: &Prepared<'_>) -> Result<(), Failure> {
+    let umask = rustix::process::umask(Mode::empty());
+    run(Stage::Init, steps, prepared)?;
+    rustix::process::umask(umask);
+    Ok(())
 }
 
 /// Runs the program's steps; never comes back.

@@ -110,19 +110,10 @@ pub(crate) fn enter_root() -> Result<(), Fault> {
     rustix::process::chdir(c"/").call(Call::Chdir)
 }
 
+/// Makes a folder with this mode: the umask is 0 while init runs its steps.
 pub(crate) fn make_dir(path: &CStr, mode: u32) -> Result<(), Fault> {
     match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
-        Ok(()) => {
-            // The umask of the caller must not close what the plan opens.
-            rustix::fs::chmodat(
-                CWD,
-                path,
-                Mode::from_raw_mode(mode),
-                rustix::fs::AtFlags::empty(),
-            )
-            .call(Call::Mkdir)
-        }
-        Err(Errno::EXIST) => Ok(()),
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(Fault {
             call: Call::Mkdir,
             errno,
@@ -144,7 +135,6 @@ pub(crate) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Fault> {
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, path, flags, mode).call(Call::Open)?;
-    rustix::fs::fchmod(&file, mode).call(Call::Open)?;
     let mut rest = content;
     while !rest.is_empty() {
         let written = rustix::io::write(&file, rest).call(Call::Write)?;
