@@ -1,0 +1,311 @@
+//! Attempts to get out of the default sandbox, for root and anybody else: each
+//! ends in the errno of this table.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output, Stdio};
+
+use nucleus_tests::nucleus::{Said as _, path};
+use nucleus_tests::require;
+use nucleus_tests::scratch::Scratch;
+
+/// What `sandbox-probe` tries, and what comes of it.
+const EXPECTED: &[(&str, i32)] = &[
+    ("read /etc/shadow", libc::ENOENT),
+    ("read shadow by ..", libc::ENOENT),
+    ("read shadow by init's root", libc::EACCES),
+    ("read init's memory", libc::EACCES),
+    ("read init's environment", libc::EACCES),
+    ("list init's descriptors", libc::EACCES),
+    ("read /proc/kcore", libc::ENOENT),
+    ("write /etc", libc::EROFS),
+    ("write /usr", libc::EROFS),
+    ("write /", libc::EROFS),
+    ("write the working directory", libc::EROFS),
+    ("write a program", libc::EACCES),
+    ("write a program by its descriptor", libc::EACCES),
+    ("write a program by a link", libc::EACCES),
+    ("link a program", libc::EXDEV),
+    ("write core_pattern", libc::EACCES),
+    ("write sysrq-trigger", libc::ENOENT),
+    ("chmod", libc::EROFS),
+    ("chown", libc::EROFS),
+    ("utimensat", libc::EROFS),
+    ("setxattr", libc::EROFS),
+    ("device node", libc::EACCES),
+    ("open /dev/kmsg", libc::ENOENT),
+    ("open /dev/mem", libc::ENOENT),
+    ("open_by_handle_at", libc::EPERM),
+    ("mount", libc::EPERM),
+    ("umount", libc::EPERM),
+    ("pivot_root", libc::EPERM),
+    ("chroot", libc::EPERM),
+    ("fsopen", libc::EPERM),
+    ("open_tree", libc::EPERM),
+    ("unshare user", libc::EPERM),
+    ("unshare mount", libc::EPERM),
+    ("unshare net", libc::EPERM),
+    ("clone user", libc::EPERM),
+    ("clone3 user", libc::ENOSYS),
+    ("setuid 0", libc::EINVAL),
+    ("setgroups", libc::EPERM),
+    ("reboot", libc::EPERM),
+    ("sethostname", libc::EPERM),
+    ("settimeofday", libc::EPERM),
+    ("init_module", libc::EPERM),
+    ("finit_module", libc::EPERM),
+    ("kexec_load", libc::EPERM),
+    ("swapon", libc::EPERM),
+    ("acct", libc::EPERM),
+    ("syslog", libc::EPERM),
+    ("ptrace init", libc::EPERM),
+    ("read init by process_vm_readv", libc::EPERM),
+    ("take a descriptor of init", libc::EPERM),
+    ("bpf", libc::EPERM),
+    ("perf_event_open", libc::EPERM),
+    ("userfaultfd", libc::EPERM),
+    ("io_uring_setup", libc::ENOSYS),
+    ("add_key", libc::EPERM),
+    ("keyctl", libc::EPERM),
+    ("fanotify_init", libc::EPERM),
+    ("kcmp", libc::EPERM),
+    ("memfd_secret", libc::EPERM),
+    ("vsock", libc::EPERM),
+    ("packet socket", libc::EPERM),
+    ("raw socket", libc::EPERM),
+    ("AF_ALG", libc::EPERM),
+    ("TIPC", libc::EPERM),
+    ("MPTCP", libc::EPROTONOSUPPORT),
+    ("TIOCSTI", libc::EIO),
+    ("TIOCLINUX", libc::EIO),
+    ("signal the host", libc::ESRCH),
+    ("connect to the host's loopback", libc::ECONNREFUSED),
+    ("connect to the host's abstract socket", libc::ECONNREFUSED),
+    ("see the host's process", libc::ENOENT),
+    ("set-user-ID", libc::EPERM),
+];
+
+/// What only the filter closes: the kernel itself lets any process try these.
+const BY_THE_FILTER: &[&str] = &[
+    "MPTCP",
+    "add_key",
+    "fanotify_init",
+    "io_uring_setup",
+    "keyctl",
+    "kcmp",
+    "memfd_secret",
+    "userfaultfd",
+    "vsock",
+];
+
+const NOBODY: u32 = 65534;
+
+/// nucleus and the probe in a folder that everybody can enter.
+struct Place {
+    scratch: Scratch,
+    user: u32,
+}
+
+impl Place {
+    fn new(user: u32) -> Self {
+        let scratch = Scratch::new();
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::copy(path(), scratch.file("nucleus")).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_sandbox-probe"), scratch.file("probe")).unwrap();
+        let allow_all = scratch.file("allow-all.json");
+        fs::write(&allow_all, r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
+        fs::set_permissions(allow_all, Permissions::from_mode(0o644)).unwrap();
+        Self { scratch, user }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(self.scratch.file("nucleus"));
+        command
+            .args(words)
+            .current_dir(self.scratch.path())
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", "/home/someone")
+            .env("SECRET", "of the caller")
+            .stdin(Stdio::null());
+        if self.user != 0 {
+            command.uid(self.user).gid(self.user);
+        }
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// Runs the probe with real targets on the host.
+    fn attempts(&self, options: &[&str]) -> BTreeMap<String, i32> {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("nucleus-sandbox-test-{}-{}", std::process::id(), self.user);
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let abstract_socket = UnixListener::bind_addr(&address).unwrap();
+        let pid = std::process::id().to_string();
+        let port = tcp.local_addr().unwrap().port().to_string();
+        let words = [&["run"], options, &["--", "./probe", &pid, &port, &name]].concat();
+        let output = self.run(&words).code(0);
+        drop((tcp, abstract_socket));
+        output
+            .out()
+            .lines()
+            .map(|line| {
+                let (name, errno) = line.rsplit_once(": ").unwrap();
+                (name.to_owned(), errno.parse().unwrap())
+            })
+            .collect()
+    }
+}
+
+fn every_attempt_fails(user: u32) {
+    let place = Place::new(user);
+    let expected: BTreeMap<_, _> = EXPECTED
+        .iter()
+        .map(|&(name, errno)| (name.to_owned(), errno))
+        .collect();
+    assert_eq!(place.attempts(&[]), expected);
+}
+
+/// With a filter that allows everything, the other walls stand; Landlock, and
+/// without it the mounts, are one wall each.
+fn the_other_walls_hold(user: u32) {
+    let place = Place::new(user);
+    for options in [
+        &["--seccomp-profile", "allow-all.json"][..],
+        &["--seccomp-profile", "allow-all.json", "--no-landlock"],
+    ] {
+        let mut open: Vec<_> = place
+            .attempts(options)
+            .into_iter()
+            .filter(|(_name, errno)| *errno == 0)
+            .map(|(name, _errno)| name)
+            .collect();
+        open.retain(|name| !BY_THE_FILTER.contains(&name.as_str()));
+        assert_eq!(open, [""; 0], "{options:?}");
+    }
+}
+
+#[test]
+fn every_attempt_of_a_program_that_root_runs_fails() {
+    require!(root, landlock(6));
+    every_attempt_fails(0);
+}
+
+#[test]
+fn every_attempt_of_a_program_that_nobody_runs_fails() {
+    require!(root, userns, landlock(6));
+    every_attempt_fails(NOBODY);
+}
+
+#[test]
+fn other_walls_than_the_filter_hold() {
+    require!(root, userns, landlock(6));
+    the_other_walls_hold(0);
+    the_other_walls_hold(NOBODY);
+}
+
+#[test]
+fn a_submount_of_a_read_only_volume_is_read_only() {
+    require!(root, tool("unshare"), tool("mount"));
+    let place = Place::new(0);
+    let volume = place.scratch.file("volume");
+    fs::create_dir_all(volume.join("below")).unwrap();
+    let script = "mount -t tmpfs -o mode=777 none volume/below && \
+                  ./nucleus run -v volume:/data:ro -- ./probe write /data/below/new && \
+                  ./nucleus run -v volume:/data:rw -- ./probe write /data/below/new";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .current_dir(place.scratch.path())
+        .output()
+        .unwrap()
+        .code(0);
+    // A volume that is writable shows that the probe would have found a way.
+    let lines: Vec<_> = output.out().lines().collect();
+    assert_eq!(lines, [libc::EROFS.to_string(), "0".to_owned()]);
+}
+
+#[test]
+fn a_program_starts_with_nothing_of_the_caller() {
+    require!(root, userns);
+    for user in [0, NOBODY] {
+        let place = Place::new(user);
+        let output = place
+            .run(&[
+                "run",
+                "--",
+                "sh",
+                "-c",
+                "env; ls /proc/self/fd; grep ^Cap /proc/self/status",
+            ])
+            .code(0);
+        assert!(!output.out().contains("SECRET"), "{}", output.out());
+        let lines: Vec<_> = output.out().lines().collect();
+        let descriptors: Vec<_> = lines
+            .iter()
+            .filter(|line| line.parse::<u32>().is_ok())
+            .collect();
+        // The fourth is that of ls, on the folder.
+        assert_eq!(descriptors, [&"0", &"1", &"2", &"3"]);
+        let sets = lines.iter().filter(|line| line.starts_with("Cap"));
+        let values: Vec<_> = sets.map(|line| line.split_once('\t').unwrap().1).collect();
+        assert_eq!(values, ["0000000000000000"; 5]);
+    }
+}
+
+#[test]
+fn a_sandbox_in_a_sandbox_needs_to_be_allowed() {
+    require!(root, userns);
+    for user in [0, NOBODY] {
+        let place = Place::new(user);
+        let inner = ["./nucleus", "run", "--", "echo", "inner"];
+        let refused = place.run(&[&["run", "--"][..], &inner].concat()).code(125);
+        assert!(refused.err().contains("namespaces"), "{}", refused.err());
+        let allowed = place.run(&[&["run", "--allow-nested", "--"][..], &inner].concat());
+        assert_eq!(allowed.code(0).out(), "inner\n");
+    }
+}
+
+#[test]
+fn the_owner_of_a_workspace_is_the_owner_of_what_the_program_writes() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    require!(root, userns);
+    let place = Place::new(0);
+    let workspace = place.scratch.file("workspace");
+    fs::create_dir(&workspace).unwrap();
+    for owner in [0, NOBODY] {
+        chown(&workspace, Some(owner), Some(owner)).unwrap();
+        let file = workspace.join(owner.to_string());
+        let script = format!("id -u; echo written > {owner}");
+        place
+            .run(&["run", "--workspace", "workspace", "--", "sh", "-c", &script])
+            .code(0);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "written\n");
+        let metadata = fs::metadata(&file).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (owner, owner));
+    }
+}
+
+#[test]
+fn secrets_of_root_stay_unread() {
+    require!(root);
+    let place = Place::new(0);
+    let secret = place.scratch.file("secret");
+    fs::write(&secret, "of root").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let output = place.run(&["run", "--", "cat", "secret"]).code(1);
+    assert!(
+        output.err().contains("Permission denied"),
+        "{}",
+        output.err()
+    );
+}
