@@ -18,13 +18,13 @@ mod sys;
 use std::collections::BTreeSet;
 
 use nucleus_seccomp::{
-    Action, Arch, Comparison, CompileOptions, Insn, Policy, Profile, Program, SeccompData, Syscall,
-    Target, Verdict, X32_SYSCALL_BIT, offset, op,
+    Action, Arch, Comparison, CompileOptions, DumpError, Insn, Policy, Profile, Program,
+    SeccompData, Syscall, Target, Verdict, X32_SYSCALL_BIT, offset, op,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use sys::{Answer, Call, End, Loader, PASS, Way};
+use sys::{Answer, Call, End, Held, Loader, PASS, Way};
 
 /// The filter with each return value replaced by an errno: 1000 and its place
 /// among them. In front of it, the harness's own calls are let through.
@@ -300,6 +300,32 @@ fn a_division_by_a_zero_register_kills_the_thread() {
         sys::under(&program, &[call]),
         End::Signal(libc::SIGSYS)
     ));
+}
+
+/// With the right to it, both filters come back, oldest first, and the process
+/// goes on; without, the error says what is missing.
+#[test]
+fn filters_of_a_process_are_read() {
+    let filters = [
+        "ld [nr]\njeq #110, 2, 3\nret errno(1)\nret allow",
+        "ret allow",
+    ]
+    .map(|listing| listing.parse::<Program>().unwrap());
+    let held = Held::with(&filters);
+    match Program::of_process(held.pid) {
+        Ok(programs) => assert_eq!(programs, filters),
+        Err(DumpError::Denied { pid }) => {
+            assert_eq!(pid, held.pid);
+            let strict = std::env::var_os("NUCLEUS_TEST_REQUIRE").is_some_and(|all| all == "all");
+            assert!(!(strict && sys::is_root()), "root is denied");
+            eprintln!("SKIPPED reading them: not the right to it");
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", held.pid)).unwrap();
+    assert!(status.contains("TracerPid:\t0\n"), "{status}");
+    let own = Program::of_process(std::process::id().cast_signed());
+    assert!(matches!(own, Err(DumpError::NoFilter { .. })), "{own:?}");
 }
 
 #[test]

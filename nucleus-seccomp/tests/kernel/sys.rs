@@ -175,6 +175,58 @@ fn int80(nr: u32, args: [u64; 6]) -> Answer {
     Answer { ret, ip }
 }
 
+/// A child that has filters and waits.
+pub(crate) struct Held {
+    pub(crate) pid: i32,
+    /// It ends when this does.
+    _open: OwnedFd,
+}
+
+impl Held {
+    /// A child with these filters, the first of them installed first.
+    pub(crate) fn with(programs: &[Program]) -> Self {
+        let (mut ready, is_ready) = pipe();
+        let (hold, open) = pipe();
+        // SAFETY: the child only calls what is safe after a fork.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "fork: {}", io::Error::last_os_error());
+        if pid == 0 {
+            wait_under(programs, &hold, is_ready.as_raw_fd(), open.as_raw_fd());
+        }
+        drop(is_ready);
+        let mut installed = [0];
+        ready.read_exact(&mut installed).unwrap();
+        Self { pid, _open: open }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: takes numbers; the child was not waited for yet.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        // SAFETY: a null pointer is where no status is wanted.
+        unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
+    }
+}
+
+fn wait_under(programs: &[Program], hold: &File, ready: i32, open: i32) -> ! {
+    // SAFETY: takes numbers, and changes this process only.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the descriptor is this process's copy and not used otherwise.
+    unsafe { libc::close(open) };
+    for program in programs {
+        if program.install(InstallFlags::empty()).is_err() {
+            exit(1);
+        }
+    }
+    let mut byte = [0_u8];
+    // SAFETY: reads one byte from a live buffer.
+    unsafe { libc::write(ready, byte.as_ptr().cast(), 1) };
+    // SAFETY: writes one byte into a live buffer.
+    unsafe { libc::read(hold.as_raw_fd(), byte.as_mut_ptr().cast(), 1) };
+    exit(0)
+}
+
 /// Whether 32-bit calls are possible: without them `int 0x80` is a fault.
 pub(crate) fn has_int80() -> bool {
     // getpid
@@ -249,6 +301,11 @@ impl Drop for Loader {
             thread.join().unwrap();
         }
     }
+}
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: takes nothing, returns a number.
+    unsafe { libc::geteuid() == 0 }
 }
 
 fn pipe() -> (File, OwnedFd) {
