@@ -267,13 +267,10 @@ fn mounted_at(mount_point: Option<&PathBuf>) -> String {
 
 fn no_place(needed: &[Controller], tried: &[(PathBuf, Rejection)]) -> String {
     use fmt::Write as _;
-    let needed = needed.iter().copied().collect();
     let mut text = String::from("no cgroup to put the program into");
-    if !matches!(controller::list(&needed).as_str(), "") {
-        text = format!(
-            "no cgroup to put the program into with controllers {}",
-            controller::list(&needed)
-        );
+    if !needed.is_empty() {
+        text.push_str(" with controllers ");
+        text.push_str(&controller::list(&needed.iter().copied().collect()));
     }
     for (index, (path, rejection)) in tried.iter().enumerate() {
         let separator = if index == 0 { ": " } else { "; " };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use crate::{Cgroup, Error, Limits, Place, Stats};
+use crate::{Cgroup, Error, Host, Limits, Place, Stats};
 
 /// What the names of groups begin with.
 const PREFIX: &str = "nucleus-run-";
@@ -144,6 +144,37 @@ impl Group {
     }
 }
 
+/// Waits until the maker of a group is gone, with all that it cloned without
+/// exec, and removes what it left behind. For a process that stands by in case
+/// the maker is killed.
+///
+/// # Errors
+///
+/// As [`Group::remove`]. That there is no such group any more is none.
+pub fn remove_after_maker(host: &Host, path: &Path, patience: Duration) -> Result<(), Error> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let parent = host.open(parent)?;
+    let outcome = parent.child(name).and_then(|group| {
+        lock(&group, FlockOperation::LockExclusive)?;
+        group.clear(patience)
+    });
+    match outcome.and_then(|()| parent.remove_child(name)) {
+        // Removed by its maker, or by another one's sweep.
+        Err(
+            Error::Open { source, .. } | Error::Write { source, .. } | Error::Read { source, .. },
+        ) if is_gone(&source) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// A file of a cgroup that was removed while it was open is ENODEV.
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+}
+
 impl Drop for Group {
     /// Removes it. A failure has nowhere to go: the next group's sweep tries
     /// again; call [`remove`](Group::remove) to know.
@@ -182,10 +213,7 @@ fn sweep(parent: &Cgroup) -> Result<(), Error> {
                 Error::Open { source, .. }
                 | Error::Write { source, .. }
                 | Error::Remove { source, .. },
-            ) if matches!(
-                source.kind(),
-                ErrorKind::NotFound | ErrorKind::PermissionDenied
-            ) => {}
+            ) if is_gone(&source) || source.kind() == ErrorKind::PermissionDenied => {}
             Err(error) => return Err(error),
         }
     }

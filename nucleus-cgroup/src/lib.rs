@@ -51,7 +51,7 @@ mod testing;
 pub use cgroup::Cgroup;
 pub use controller::Controller;
 pub use error::{Error, LimitError};
-pub use group::Group;
+pub use group::{Group, remove_after_maker};
 pub use host::{Host, Layout};
 pub use limits::Limits;
 pub use place::{Place, Rejection};

@@ -28,6 +28,8 @@ enum Command {
     /// See what filters deny, of any process
     #[command(subcommand)]
     Audit(commands::audit::Command),
+    #[command(hide = true)]
+    CgroupJanitor(commands::limits::JanitorArgs),
 }
 
 /// The definition of the command line, for man pages and shell completions.
@@ -59,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Learn(args) => commands::learn::run(&args),
         Command::Seccomp(command) => commands::seccomp::run(command),
         Command::Audit(command) => commands::audit::run(&command),
+        Command::CgroupJanitor(args) => commands::limits::janitor(&args),
     }
 }
 

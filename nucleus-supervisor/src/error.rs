@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nucleus_seccomp::{InstallError, LoadError, Syscall};
+use nucleus_seccomp::{LoadError, Syscall};
 use rustix::io::Errno;
 
 /// The supervisor could not be set up or could not go on.
@@ -64,12 +64,6 @@ pub enum Error {
         pid: i32,
         /// The reason.
         source: Errno,
-    },
-    /// The filter could not be installed.
-    #[error("cannot install the filter")]
-    Install {
-        /// The reason.
-        source: InstallError,
     },
     /// Processes cannot be watched.
     #[error("cannot watch for the end of processes")]

@@ -2,11 +2,14 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "what the helpers cannot do fails the test that asked for it"
 )]
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nucleus_cgroup::{Controller, Host};
 use nucleus_tests::nucleus::{Said, nucleus};
@@ -72,6 +75,41 @@ fn within_its_limits_a_program_runs_and_nothing_is_said() {
         assert_eq!(output.stdout, b"Cpus_allowed_list:\t0\n", "{view:?}");
         assert_eq!(output.err(), "", "{view:?}");
         assert!(groups().is_empty(), "{view:?} {:?}", groups());
+    }
+}
+
+#[test]
+fn a_nucleus_that_is_killed_leaves_no_limited_cgroup() {
+    require!(root, cgroup2("pids"));
+    for view in VIEWS {
+        let mut child = nucleus(["run"])
+            .args(view)
+            .args(["--pids=9", "--", "sh", "-c", "echo ready; sleep 1000"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "{view:?}");
+        let [group] = &groups()[..] else {
+            panic!("{view:?} {:?}", groups());
+        };
+        let own = Host::detect().unwrap().own().unwrap();
+        let group = own.child(group.as_os_str()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The notification of a cgroup that is removed is not to be had; that
+        // of its last process's end is.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !groups().is_empty() {
+            assert!(Instant::now() < deadline, "{view:?} {:?}", groups());
+            match group.wait_empty(Duration::from_millis(100)) {
+                Ok(_) => std::thread::yield_now(),
+                // Removed.
+                Err(_) => continue,
+            }
+        }
     }
 }
 

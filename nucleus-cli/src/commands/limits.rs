@@ -1,12 +1,19 @@
 //! What a program may use: a cgroup for the run, and what it met there.
 
+use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use nucleus_cgroup::{Bytes, CpuMax, CpuSet, Group, Host, IoMax, Limits, PidsMax, Place, Stats};
+use nucleus_cgroup::{
+    Bytes, CpuMax, CpuSet, Group, Host, IoMax, Limits, PidsMax, Place, Stats, remove_after_maker,
+};
 use nucleus_core::Command;
 
+use crate::exit::Exit;
 use crate::report;
 
 /// How long the last processes of a run may take to end.
@@ -44,18 +51,24 @@ impl LimitArgs {
         if limits == Limits::new() {
             return Ok(None);
         }
-        let host = Host::detect().context("cannot limit the program")?;
-        let place =
-            Place::find(&host, &limits.controllers()).context("cannot limit the program")?;
-        let group = Group::create(place, &limits).context("cannot limit the program")?;
-        let directory = rustix::io::fcntl_dupfd_cloexec(group.as_fd(), 3)
+        let limited = self.make(&limits).context("cannot limit the program")?;
+        let directory = rustix::io::fcntl_dupfd_cloexec(limited.group.as_fd(), 3)
             .context("cannot limit the program")?;
         command.cgroup(directory);
-        Ok(Some(Limited {
+        Ok(Some(limited))
+    }
+
+    fn make(&self, limits: &Limits) -> anyhow::Result<Limited> {
+        let place = Place::find(&Host::detect()?, &limits.controllers())?;
+        let group = Group::create(place, limits)?;
+        let janitor =
+            start_janitor(group.path()).context("cannot start the process that tidies")?;
+        Ok(Limited {
             group,
+            janitor,
             memory: self.memory,
             pids: self.pids,
-        }))
+        })
     }
 
     fn limits(&self) -> anyhow::Result<Limits> {
@@ -85,6 +98,7 @@ impl LimitArgs {
 #[derive(Debug)]
 pub(crate) struct Limited {
     group: Group,
+    janitor: Child,
     memory: Option<Bytes>,
     pids: Option<u64>,
 }
@@ -97,6 +111,12 @@ impl Drop for Limited {
         }
         if let Err(error) = self.group.remove(PATIENCE) {
             report::error(&anyhow::Error::new(error));
+        }
+        // Waiting closes its standard input first, which is what it waits for.
+        if let Err(error) = self.janitor.wait() {
+            report::note(format_args!(
+                "cannot wait for the process that tidies: {error}"
+            ));
         }
     }
 }
@@ -114,4 +134,35 @@ impl Limited {
             report::note(format_args!("{refused} forks refused at --pids {tasks}"));
         }
     }
+}
+
+/// A process of its own that removes the cgroup if this one is killed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct JanitorArgs {
+    group: PathBuf,
+}
+
+/// Waits for the end of standard input, whose other end nucleus holds for as
+/// long as it lives, and removes what nucleus has not removed itself.
+pub(crate) fn janitor(args: &JanitorArgs) -> anyhow::Result<Exit> {
+    std::io::stdin()
+        .read_to_end(&mut Vec::new())
+        .context("cannot wait for the end of nucleus")?;
+    remove_after_maker(&Host::detect()?, &args.group, PATIENCE)?;
+    Ok(Exit::SUCCESS)
+}
+
+/// In a process group of its own: what ends a job at the terminal must not end
+/// what tidies behind it.
+fn start_janitor(group: &Path) -> std::io::Result<Child> {
+    std::process::Command::new("/proc/self/exe")
+        .arg0("nucleus")
+        .arg("cgroup-janitor")
+        .arg(group)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .current_dir("/")
+        .spawn()
 }

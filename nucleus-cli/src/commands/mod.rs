@@ -3,7 +3,7 @@
 pub(crate) mod audit;
 mod filter_args;
 pub(crate) mod learn;
-mod limits;
+pub(crate) mod limits;
 mod program;
 pub(crate) mod run;
 mod sandbox_args;
