@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::time::Duration;
 
 use nucleus_seccomp::Completeness;
 use rustix::fs::OFlags;
@@ -121,6 +122,11 @@ impl Reader for Kmsg {
                 source,
             }),
         }
+    }
+
+    /// The rate limit may have swallowed the marker: no use in waiting long.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(250)
     }
 
     fn awaits(&self) -> bool {

@@ -18,10 +18,11 @@ use rustix::io::Errno;
 use crate::{Error, Event, SeccompRecord, Source};
 use marker::{Marker, check_logged};
 
-/// How long a marker may take to come back before another is sent.
-const MARKER_PATIENCE: Duration = Duration::from_millis(200);
 /// How many markers are sent before the stream counts as cut.
 const MARKERS: u32 = 3;
+/// How much longer a marker may take while other records keep coming: it is
+/// behind them.
+const BEHIND_OTHERS: Duration = Duration::from_secs(10);
 /// How long a record may be behind one that was written later.
 const STRAGGLERS: Duration = Duration::from_millis(10);
 
@@ -69,6 +70,8 @@ trait Reader: fmt::Debug + Send {
     fn name(&self) -> &'static str;
     fn fd(&self) -> BorrowedFd<'_>;
     fn read(&mut self) -> Result<Reading, Error>;
+    /// How long nothing may come before a marker counts as lost.
+    fn patience(&self) -> Duration;
     /// Whether an earlier record may still be on its way.
     fn awaits(&self) -> bool;
     fn losses(&self, verdict: &mut Completeness);
@@ -209,7 +212,7 @@ impl LogSource {
     /// made before anybody asked.
     fn prove(&mut self, kind: LogKind) -> Result<(), Error> {
         self.marker.emit()?;
-        let until = Instant::now() + MARKER_PATIENCE;
+        let until = Instant::now() + self.reader.patience();
         loop {
             match self.reader.read()? {
                 Reading::Record(record) if self.marker.is(&record) => {
@@ -264,7 +267,8 @@ impl LogSource {
                 }
             }
             Phase::Draining { until, sent } => {
-                if Instant::now() < until {
+                let patience = if empty { until } else { until + BEHIND_OTHERS };
+                if Instant::now() < patience {
                     if empty {
                         self.wait(Some(until), false)?;
                     }
@@ -290,7 +294,7 @@ impl LogSource {
     fn send_marker(&mut self, sent: u32) -> Result<(), Error> {
         self.marker.emit()?;
         self.phase = Phase::Draining {
-            until: Instant::now() + MARKER_PATIENCE,
+            until: Instant::now() + self.reader.patience(),
             sent,
         };
         Ok(())

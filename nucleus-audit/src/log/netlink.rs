@@ -1,6 +1,7 @@
 //! The audit netlink multicast group: every record, auditd or not.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nucleus_seccomp::Completeness;
 use rustix::io::Errno;
@@ -117,6 +118,11 @@ impl Reader for Netlink {
                 source: errno.into(),
             }),
         }
+    }
+
+    /// Every record comes; on a busy machine not at once.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(2)
     }
 
     fn awaits(&self) -> bool {
