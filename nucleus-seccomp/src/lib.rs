@@ -1,4 +1,25 @@
 //! Seccomp profiles: the OCI model, a compiler to cBPF, a simulator and a proof.
+//!
+//! A [`Profile`] is what Docker, podman and Kubernetes read. Resolved for a
+//! [`Target`] it is a [`Policy`], which [decides](Policy::decide) calls and
+//! compiles to a [`Program`], which the kernel runs.
+//!
+//! ```
+//! use nucleus_seccomp::{Arch, CompileOptions, KernelVersion, Profile, Target, proof};
+//!
+//! let json = br#"{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+//!     {"names": ["read", "write", "exit_group"], "action": "SCMP_ACT_ALLOW"}]}"#;
+//! let target = Target::new(Arch::X86_64, KernelVersion::new(6, 1));
+//! let policy = Profile::from_json(json)?.resolve(&target)?;
+//! let program = policy.compile(&CompileOptions::default())?;
+//! assert!(proof::equal(&policy, &program)?.holds());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In reading order: the words (`arch`, `table`, `syscall`, `action`, `data`),
+//! the meaning (`profile`, `policy`, `compile`; [`diff`], [`lint`], [`merge`],
+//! `export`), the program (`insn`, `program`, `simulate`, `listing`, `install`,
+//! `dump`), and the check of one against the other ([`proof`], [`difftest`]).
 
 #![deny(unsafe_code)]
 
@@ -52,3 +73,7 @@ pub use program::{Endian, MAX_INSNS, Program};
 pub use simulate::Outcome;
 pub use syscall::Syscall;
 pub use table::{GROUPS, Group};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
