@@ -22,6 +22,7 @@ enum Command {
     Run(commands::run::Args),
     Trace(commands::trace::Args),
     Learn(commands::learn::Args),
+    Explain(commands::explain::Args),
     /// Make, check and look at seccomp profiles and filters
     #[command(subcommand)]
     Seccomp(commands::seccomp::Command),
@@ -59,6 +60,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Run(args) => commands::run::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
         Command::Learn(args) => commands::learn::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Seccomp(command) => commands::seccomp::run(command),
         Command::Audit(command) => commands::audit::run(&command),
         Command::CgroupJanitor(args) => commands::limits::janitor(&args),

@@ -21,6 +21,7 @@
 mod arguments;
 mod atomic_file;
 mod error;
+mod explain;
 mod format;
 mod generate;
 mod note;
@@ -33,6 +34,7 @@ mod writer;
 pub use arguments::{Arguments, Combinations};
 pub use atomic_file::AtomicFile;
 pub use error::{Error, FileError};
+pub use explain::{DecidedBy, Decision, Patch, PatchError, Widened, allow, decide};
 pub use generate::{GenerateOptions, generate};
 pub use note::{Note, notes};
 pub use recorder::Recorder;

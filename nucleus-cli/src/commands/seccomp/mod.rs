@@ -1,6 +1,6 @@
 //! `nucleus seccomp`: profiles and filters as things to make and look at.
 
-mod call;
+pub(super) mod call;
 mod compile;
 mod diff;
 mod difftest;
@@ -13,7 +13,7 @@ mod list;
 mod merge;
 pub(crate) mod profile;
 mod simulate;
-mod target;
+pub(super) mod target;
 mod verify;
 
 use clap::Subcommand;
