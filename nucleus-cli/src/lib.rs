@@ -1,6 +1,6 @@
 //! The `nucleus` command: parse, resolve, compose, print.
 //!
-//! - [`cli`]: the command line, and the way from arguments to an exit code
+//! - `cli`: the command line, and the way from arguments to an exit code
 //! - `commands`: one module a subcommand
 //! - `exit`: what exit codes mean
 //! - `report`: how errors and notes are worded on standard error

@@ -48,7 +48,7 @@ pub enum Need {
     Path(&'static str),
 }
 
-/// The words of [`require!`](crate::require).
+/// The words of [`require!`](crate::require!).
 pub mod need {
     use super::Need;
 
