@@ -5,6 +5,7 @@
 
 mod paired;
 mod seccomp;
+mod startup;
 mod trace;
 
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "seccomp",
         run: seccomp::run,
+    },
+    Benchmark {
+        name: "startup",
+        run: startup::run,
     },
     Benchmark {
         name: "trace",

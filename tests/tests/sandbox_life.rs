@@ -1,0 +1,67 @@
+//! Sandboxes that are many, or killed, leave nothing behind.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Read as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nucleus_tests::nucleus::{Said as _, nucleus};
+use nucleus_tests::require;
+
+/// Every process of the sandbox holds the write end of the pipe, from the
+/// clone of init on: its end of file says that all of them are gone.
+#[test]
+fn nothing_is_left_of_a_killed_nucleus() {
+    require!(userns);
+    for kill in 0..30 {
+        let (mut read, write) = std::io::pipe().unwrap();
+        let mut run = nucleus(["run", "--", "sh", "-c"])
+            .arg("setsid sleep 1000 & (sleep 1000 & exit 0); sleep 1000")
+            .stdin(Stdio::null())
+            .stdout(write)
+            .spawn()
+            .unwrap();
+        // Not to wait for anything, but to hit another moment of the start.
+        std::thread::sleep(Duration::from_micros(kill * 1300));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let mut rest = Vec::new();
+        read.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"");
+    }
+}
+
+#[test]
+fn two_hundred_sandboxes_start_at_once() {
+    require!(userns);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let running: Vec<_> = (0..200)
+        .map(|number: u32| {
+            nucleus(["run", "--", "sh", "-c", "echo $0"])
+                .arg(number.to_string())
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for (number, run) in running.into_iter().enumerate() {
+        let output = run.wait_with_output().unwrap().code(0);
+        assert_eq!(output.out(), format!("{number}\n"));
+    }
+    let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(after, mounts);
+}
+
+#[test]
+fn the_program_s_end_is_the_end_of_what_it_left() {
+    require!(userns);
+    let output = nucleus(["run", "--", "sh", "-c", "setsid sleep 1000 & exit 9"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+        .code(9);
+    assert_eq!(output.err(), "");
+}

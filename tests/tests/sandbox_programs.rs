@@ -1,0 +1,123 @@
+//! Real programs work in the default sandbox, for root and anybody else.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use nucleus_tests::nucleus::{Said as _, path};
+use nucleus_tests::require;
+use nucleus_tests::scratch::Scratch;
+
+/// Runs a script in the sandbox as root and as nobody, in a folder with a
+/// program's source; it must print what is expected.
+fn check(script: &str, expected: &str) {
+    for user in [0, 65534] {
+        let scratch = Scratch::new();
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::copy(path(), scratch.file("nucleus")).unwrap();
+        let source = scratch.file("hello.c");
+        fs::write(
+            &source,
+            "#include <stdio.h>\nint main(){puts(\"hello\");}\n",
+        )
+        .unwrap();
+        fs::set_permissions(&source, Permissions::from_mode(0o644)).unwrap();
+        let mut command = Command::new(scratch.file("nucleus"));
+        command
+            .args(["run", "--", "bash", "-c", script])
+            .current_dir(scratch.path())
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", "/home/someone")
+            .stdin(Stdio::null());
+        if user != 0 {
+            command.uid(user).gid(user);
+        }
+        assert_eq!(command.output().unwrap().code(0).out(), expected, "{user}");
+    }
+}
+
+#[test]
+fn shells() {
+    require!(root, userns);
+    check(
+        "ls; ls | wc -l; echo ok > /dev/null",
+        "hello.c\nnucleus\n2\n",
+    );
+    check(
+        "for i in $(seq 20); do /bin/true & done; wait; echo $?",
+        "0\n",
+    );
+    check(
+        "cat <(echo a) <<< b; echo x > /tmp/f; mv /tmp/f ~; cat ~/f",
+        "a\nx\n",
+    );
+}
+
+#[test]
+fn compilers() {
+    require!(root, userns, tool("gcc"));
+    check("gcc -o /tmp/hello hello.c && /tmp/hello", "hello\n");
+}
+
+#[test]
+fn git() {
+    require!(root, userns, tool("git"));
+    check(
+        "cd /tmp && git init -q a && cd a && git config user.email a@b && git config user.name a \
+         && echo a > f && git add f && git commit -qm first && cd .. \
+         && git clone -q a b && git -C b log --format=%s",
+        "first\n",
+    );
+}
+
+#[test]
+fn python() {
+    require!(root, userns, path("/usr/bin/python3"));
+    check(
+        "/usr/bin/python3 -c 'import threading, subprocess, ssl, sqlite3, multiprocessing
+t = threading.Thread(target=print, args=(\"thread\",), kwargs={\"flush\": True}); t.start(); t.join()
+print(subprocess.check_output([\"echo\", \"child\"]))
+c = sqlite3.connect(\"/tmp/a.db\"); c.execute(\"create table t(a)\"); c.commit()
+print(multiprocessing.Pool(2).map(abs, [-1, -2]))'",
+        "thread\nb'child\\n'\n[1, 2]\n",
+    );
+}
+
+#[test]
+fn interpreters() {
+    require!(root, userns, tool("perl"), path("/usr/bin/node"));
+    check("perl -e 'print `echo perl`'", "perl\n");
+    check("node -e 'console.log(1 + 1)'", "2\n");
+}
+
+#[test]
+fn the_network_is_a_loopback() {
+    require!(root, userns, path("/usr/bin/python3"));
+    check(
+        "/usr/bin/python3 -c 'import socket
+s = socket.create_server((\"127.0.0.1\", 0)); c = socket.create_connection(s.getsockname())
+c.send(b\"x\"); print(s.accept()[0].recv(1))
+try: socket.create_connection((\"1.1.1.1\", 53))
+except OSError as e: print(e.errno)'",
+        "b'x'\n101\n",
+    );
+}
+
+#[test]
+fn a_hidden_program_is_named_with_the_remedy() {
+    require!(root);
+    let scratch = Scratch::new();
+    fs::copy("/bin/true", scratch.file("hidden")).unwrap();
+    let output = Command::new(path())
+        .args(["run", "-e"])
+        .arg(format!("PATH={}", scratch.path().display()))
+        .args(["--", "hidden"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+        .code(127);
+    assert!(output.err().contains("--volume"), "{}", output.err());
+}
