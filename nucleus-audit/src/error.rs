@@ -28,6 +28,11 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// EPROTONOSUPPORT: this kernel has no audit, or does not use it.
+    #[error(
+        "cannot open an audit netlink socket: audit is switched off (audit=0 on the kernel's command line) or not built in"
+    )]
+    AuditOff,
     /// The audit netlink socket could not be set up.
     #[error("cannot open an audit netlink socket")]
     AuditSocket(#[source] io::Error),

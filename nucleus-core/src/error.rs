@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use nucleus_seccomp::Action;
 use rustix::io::Errno;
 
+use crate::report::{Call, Fault};
+
 /// Why a program was not started, or how its start went wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -193,6 +195,19 @@ fn searched_in(searched: &[PathBuf]) -> String {
 }
 
 impl LaunchError {
+    /// A step that failed; if it was to make a process with namespaces, what
+    /// the host has against those.
+    pub(crate) fn step(step: String, fault: Fault) -> Self {
+        let source = fault.errno.into();
+        match (fault.call, Cause::of_clone(fault.errno)) {
+            (Call::Clone, cause) if cause != Cause::Other => Self::Namespaces { cause, source },
+            (call, _) => {
+                let call = call.name();
+                Self::Step { step, call, source }
+            }
+        }
+    }
+
     /// The exit code that stands for it: 127 for a program that is not there,
     /// 126 for one that cannot be executed, 125 for the rest, as `env(1)` has
     /// them.

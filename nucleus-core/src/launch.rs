@@ -218,10 +218,11 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
     };
     let mut mount_ids = Vec::with_capacity(plan.mount_ids.len());
     for maps in &plan.mount_ids {
-        let namespace = ids::user_namespace(maps).map_err(|fault| LaunchError::Step {
-            step: "make a user namespace for an id-mapped mount".to_owned(),
-            call: fault.call.name(),
-            source: fault.errno.into(),
+        let namespace = ids::user_namespace(maps).map_err(|fault| {
+            LaunchError::step(
+                "make a user namespace for an id-mapped mount".to_owned(),
+                fault,
+            )
         })?;
         mount_ids.push(above_streams(namespace).map_err(parent("move a descriptor"))?);
     }
@@ -390,14 +391,13 @@ impl Autopsy {
                 source: errno.into(),
             },
             Some(Step::Exec) => self.refused(errno),
-            _ => LaunchError::Step {
-                step: step.map_or_else(
+            _ => LaunchError::step(
+                step.map_or_else(
                     || "start the program's process".to_owned(),
                     ToString::to_string,
                 ),
-                call: failure.fault.call.name(),
-                source: errno.into(),
-            },
+                failure.fault,
+            ),
         })
     }
 

@@ -1,7 +1,13 @@
 //! Machines that lack something, or have it in another way: each test runs
 //! where `cargo xtask vm-test` has booted one.
 
+#![allow(
+    clippy::expect_used,
+    reason = "what the helpers cannot do fails the test that asked for it"
+)]
+
 use nucleus_cgroup::{Controller, Host, Layout};
+use nucleus_tests::nucleus::{Said as _, nucleus};
 use nucleus_tests::{kernel, require};
 
 fn errno(result: std::io::Result<()>) -> Option<i32> {
@@ -26,9 +32,35 @@ fn audit_has_no_socket_when_switched_off() {
 }
 
 #[test]
+fn watching_without_audit_is_refused() {
+    require!(machine("audit=0"), root);
+    refused(&["audit", "watch", "--all", "--source=audit"], "audit=0");
+    refused(&["audit", "watch", "--all", "--source=kmsg"], "audit=0");
+}
+
+#[test]
 fn user_namespaces_are_used_up_at_once() {
     require!(machine("no-userns"));
     assert_eq!(errno(kernel::enter_user_namespace()), Some(libc::ENOSPC));
+}
+
+#[test]
+fn a_sandbox_without_userns_is_refused_by_the_name_of_the_setting() {
+    require!(machine("no-userns"));
+    refused(&["run", "--", "true"], "user.max_user_namespaces");
+}
+
+#[test]
+fn tracing_against_yama_is_refused_by_the_name_of_the_setting() {
+    require!(machine("yama-3"));
+    let trace = ["trace", "--host", "-o", "/tmp/trace", "--", "true"];
+    refused(&trace, "kernel.yama.ptrace_scope");
+}
+
+/// nucleus fails by itself and names the cause; the program does not run.
+fn refused(arguments: &[&str], cause: &str) {
+    let output = nucleus(arguments).output().expect("nucleus").code(125);
+    assert!(output.err().contains(cause), "{}", output.err());
 }
 
 /// Level 1 lets a parent trace its child, level 2 lets root, level 3 nobody.

@@ -43,7 +43,10 @@ impl Netlink {
             flags,
             Some(netlink::AUDIT),
         )
-        .map_err(|errno| Error::AuditSocket(errno.into()))?;
+        .map_err(|errno| match errno {
+            Errno::PROTONOSUPPORT => Error::AuditOff,
+            other => Error::AuditSocket(other.into()),
+        })?;
         // Forcing needs CAP_NET_ADMIN; without it the sysctl's limit stays.
         // A buffer that proves too small shows as a loss.
         set_socket_recv_buffer_size_force(&socket, BUFFER)

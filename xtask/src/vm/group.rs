@@ -25,8 +25,8 @@ const PLAIN: Group = Group {
 };
 
 /// Where records of the kernel are read.
-const AUDIT: Option<&str> = Some("(^nucleus-audit::log|audit|kmsg|doctor)");
-const YAMA: Option<&str> = Some("(yama|doctor|refusal)");
+const AUDIT: Option<&str> = Some("(^nucleus-audit::log::|^nucleus-tests::.*audit|doctor)");
+const YAMA: Option<&str> = Some("(yama|doctor)");
 
 pub(crate) const GROUPS: &[Group] = &[
     PLAIN,
@@ -64,7 +64,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         name: "audit=0",
         append: "audit=0",
-        tests: AUDIT,
+        tests: Some("(^nucleus-tests::machines::.*audit|doctor)"),
         ..PLAIN
     },
     Group {

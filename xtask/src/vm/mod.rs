@@ -67,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long)]
     refresh: bool,
     /// Seconds that one test may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
     /// Prove that every way to fail is reported as what it is
     #[arg(long, conflicts_with_all = ["filter", "group", "shell"])]
