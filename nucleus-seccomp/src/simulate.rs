@@ -18,6 +18,9 @@ impl Program {
     /// (`bpf_convert_filter`, `net/core/filter.c`): 32-bit wrapping
     /// arithmetic, unsigned comparisons, `A` and `X` start at 0, a division
     /// by `X` = 0 returns 0, a shift by `X` takes its lower five bits.
+    ///
+    /// On x86_64 the kernel lets two calls of its own through whatever a
+    /// filter says: uretprobe (335, since 6.11) and uprobe (336, since 6.18).
     #[must_use]
     pub fn run(&self, data: &SeccompData) -> Outcome {
         let mut machine = Machine::default();
