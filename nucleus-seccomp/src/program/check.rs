@@ -55,14 +55,7 @@ fn operand(at: usize, insn: &Insn, len: usize) -> Result<(), LoadError> {
                 return Err(LoadError::Jump { at, skip: insn.k });
             }
         }
-        op::JEQ_K
-        | op::JEQ_X
-        | op::JGT_K
-        | op::JGT_X
-        | op::JGE_K
-        | op::JGE_X
-        | op::JSET_K
-        | op::JSET_X => {
+        _ if insn.is_conditional() => {
             for skip in [insn.jt, insn.jf] {
                 if usize::from(skip) >= behind {
                     return Err(LoadError::Jump {
