@@ -167,7 +167,7 @@ fn of_several_threads_the_killed_one_is_told() {
         quit(9);
     }
     extern "C" fn blocked(_: *mut libc::c_void) -> *mut libc::c_void {
-        call0(libc::SYS_pause);
+        forever();
         quit(9);
     }
     for _ in 0..10 {
@@ -176,7 +176,7 @@ fn of_several_threads_the_killed_one_is_told() {
                 start_thread(blocked);
             }
             start_thread(fatal);
-            call0(libc::SYS_pause);
+            forever();
         });
         assert_eq!(outcome.status.signal(), Some(libc::SIGSYS));
         assert_eq!(seen(&outcome), [("getuid".to_owned(), Action::KillProcess)]);

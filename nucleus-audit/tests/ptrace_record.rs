@@ -103,7 +103,7 @@ fn exec_by_a_thread_replaces_the_process() {
         exec(c"/bin/sh", &[c"sh", c"-c", c"exit 7"]);
         std::ptr::null_mut()
     }
-    extern "C" fn forever(_: *mut libc::c_void) -> *mut libc::c_void {
+    extern "C" fn spin(_: *mut libc::c_void) -> *mut libc::c_void {
         loop {
             call0(libc::SYS_sched_yield);
         }
@@ -111,7 +111,7 @@ fn exec_by_a_thread_replaces_the_process() {
     for _ in 0..10 {
         let outcome = record(|| {
             for _ in 0..3 {
-                start_thread(forever);
+                start_thread(spin);
             }
             join(start_thread(execute));
         });
@@ -175,33 +175,47 @@ fn clone_untraced_does_not_escape() {
     assert_eq!(outcome.count("wait4"), 2);
 }
 
+/// Whether there is something to read within so many milliseconds.
+fn readable(fd: usize, milliseconds: i64) -> bool {
+    let poll = libc::pollfd {
+        fd: fd as i32,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let time = [milliseconds / 1000, milliseconds % 1000 * 1_000_000];
+    let address = (&raw const poll) as usize;
+    call(libc::SYS_ppoll, [address, 1, (&raw const time) as usize]) == 1
+}
+
 #[test]
 fn job_control_works_as_without_a_tracer() {
     let outcome = record(|| {
         for stop in [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN] {
+            let mut ends = [0_i32; 2];
+            let address = (&raw mut ends) as usize;
+            check(call(libc::SYS_pipe2, [address, 0]) == 0, 120);
+            let [reader, writer] = ends.map(|end| end as usize);
             let child = clone_with(libc::SIGCHLD, || {
+                // A check that fails must not leave it behind.
+                let kill_me = libc::SIGKILL as usize;
+                call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, kill_me]);
                 // An orphaned process group would ignore SIGTSTP.
                 let own = call0(libc::SYS_getpid);
                 kill(own, stop);
-                call0(libc::SYS_pause);
+                let byte = c"x".as_ptr() as usize;
+                check(call(libc::SYS_write, [writer, byte, 1]) == 1, 121);
+                forever();
             });
             let status = wait_for(child, libc::WUNTRACED);
-            check(
-                libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == stop,
-                121,
-            );
-            // It stays stopped.
-            let mut status = 0;
-            let options = (libc::WNOHANG | libc::WUNTRACED) as usize;
-            let address = (&raw mut status) as usize;
-            check(
-                call(libc::SYS_wait4, [child as usize, address, options]) == 0,
-                122,
-            );
+            let stopped = libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == stop;
+            check(stopped, 122);
+            // It stays stopped: nothing comes within 30 ms.
+            check(!readable(reader, 30), 123);
             kill(child, libc::SIGCONT);
             check(libc::WIFCONTINUED(wait_for(child, libc::WCONTINUED)), 124);
+            check(readable(reader, 30_000), 125);
             kill(child, libc::SIGTERM);
-            check(libc::WTERMSIG(wait_for(child, 0)) == libc::SIGTERM, 125);
+            check(libc::WTERMSIG(wait_for(child, 0)) == libc::SIGTERM, 126);
         }
     });
     outcome.assert_well();

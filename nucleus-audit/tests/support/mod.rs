@@ -166,6 +166,13 @@ pub(crate) fn call0(number: libc::c_long) -> isize {
     call(number, [])
 }
 
+/// Waits for a signal that ends the process.
+pub(crate) fn forever() {
+    loop {
+        call(libc::SYS_ppoll, [0, 0, 0]);
+    }
+}
+
 /// Sends a signal to a process.
 pub(crate) fn kill(pid: isize, signal: i32) {
     check(
