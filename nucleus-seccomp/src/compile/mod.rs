@@ -69,3 +69,99 @@ impl Policy {
         Ok(Program::new(insns)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Action, Arch, ArgIndex, ArgTest, CallName, Comparison, KernelVersion, Profile, Rule,
+        SeccompData, Target,
+    };
+
+    const TARGET: Target = Target::new(Arch::X86_64, KernelVersion::new(6, 18));
+
+    fn policy(profile: &Profile) -> Policy {
+        profile.resolve(&TARGET).unwrap()
+    }
+
+    /// Rules that allow ioctl for as many requests.
+    fn requests(count: u64) -> Profile {
+        let mut profile = Profile::new(Action::Errno(1));
+        profile.rules = (0..count)
+            .map(|request| {
+                Rule::new(vec![CallName::from("ioctl")], Action::Allow).when(vec![ArgTest {
+                    index: ArgIndex::new(1).unwrap(),
+                    // Not neighbours of each other, in both halves.
+                    comparison: Comparison::Equal(request << 33 | request << 1),
+                }])
+            })
+            .collect();
+        profile
+    }
+
+    #[test]
+    fn the_sandbox_default_is_short() {
+        let policy = policy(&Profile::sandbox_default());
+        let program = policy.compile(&CompileOptions::default()).unwrap();
+        let len = program.insns().len();
+        assert!(len <= 140, "{len} instructions");
+        let runs = Syscall::all(Arch::X86_64).map(|call| {
+            let data = SeccompData {
+                nr: call.number(),
+                arch: call.arch().audit(),
+                ..SeccompData::default()
+            };
+            program.run(&data).executed
+        });
+        let (count, executed) = runs.fold((0, 0), |(n, sum), one| (n + 1, sum + one));
+        assert!(executed <= 12 * count, "{executed} in {count} calls");
+    }
+
+    #[test]
+    fn many_tests_of_one_call_compile_without_much_recursion() {
+        for count in [255, 257, 900] {
+            let policy = policy(&requests(count));
+            let program = policy.compile(&CompileOptions::default()).unwrap();
+            let last = (count - 1) << 33 | (count - 1) << 1;
+            for (request, action) in [(last, Action::Allow), (last + 1, Action::Errno(1))] {
+                let data = SeccompData {
+                    nr: 16,
+                    arch: Arch::X86_64.audit(),
+                    args: [0, request, 0, 0, 0, 0],
+                    ..SeccompData::default()
+                };
+                assert_eq!(program.run(&data).action, action, "{count} {request:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_long_a_program_names_the_calls_that_make_it_so() {
+        let error = policy(&requests(2000)).compile(&CompileOptions::default());
+        let error = error.unwrap_err();
+        assert!(matches!(&error, CompileError::TooLong { largest, .. }
+            if largest[0].0.name() == Some("ioctl") && largest.len() == 1));
+        let text = error.to_string();
+        assert!(text.contains("at most 4096"), "{text}");
+        assert!(text.contains("ioctl (x86_64): "), "{text}");
+    }
+
+    #[test]
+    fn frequent_calls_have_shorter_ways() {
+        let policy = policy(&Profile::sandbox_default());
+        let ptrace = Syscall::by_name(Arch::X86_64, "ptrace").unwrap();
+        let data = SeccompData {
+            nr: ptrace.number(),
+            arch: Arch::X86_64.audit(),
+            ..SeccompData::default()
+        };
+        let hot = CompileOptions {
+            hot: BTreeMap::from([(ptrace, 1 << 40)]),
+        };
+        let executed = |options: &CompileOptions| {
+            let program = policy.compile(options).unwrap();
+            program.run(&data).executed
+        };
+        assert!(executed(&hot) + 3 <= executed(&CompileOptions::default()));
+    }
+}

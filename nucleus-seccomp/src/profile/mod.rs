@@ -12,6 +12,7 @@ mod oci_arch;
 mod position;
 pub(crate) mod suggest;
 mod wire;
+mod words;
 
 pub use argument::{ArgIndex, ArgTest, Comparison};
 pub use condition::{Condition, NewCalls, Target, UnknownCapability};
