@@ -23,4 +23,19 @@ proptest! {
             }
         }
     }
+
+    /// Any bytes are a program, which is written as it was read, or an error.
+    #[test]
+    fn any_bytes_are_a_program_or_an_error(bytes in prop::collection::vec(0_u8..0x40, 0..64)) {
+        if let Ok((program, endian)) = Program::from_raw(&bytes) {
+            prop_assert_eq!(program.to_bytes(endian), bytes);
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_program_or_an_error(text in "([0-9a-z#\\[\\]().,;: \n-]|ld|jeq|ret|allow|\u{20ac}){0,40}") {
+        if let Ok(program) = text.parse::<Program>() {
+            prop_assert_eq!(program.to_string().parse::<Program>(), Ok(program));
+        }
+    }
 }
