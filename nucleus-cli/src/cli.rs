@@ -29,6 +29,7 @@ enum Command {
     /// See what filters deny, of any process
     #[command(subcommand)]
     Audit(commands::audit::Command),
+    Doctor(commands::doctor::Args),
     #[command(hide = true)]
     CgroupJanitor(commands::limits::JanitorArgs),
 }
@@ -63,6 +64,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Explain(args) => commands::explain::run(&args),
         Command::Seccomp(command) => commands::seccomp::run(command),
         Command::Audit(command) => commands::audit::run(&command),
+        Command::Doctor(args) => commands::doctor::run(&args),
         Command::CgroupJanitor(args) => commands::limits::janitor(&args),
     }
 }

@@ -57,3 +57,4 @@ pub use error::{Cause, LaunchError};
 pub use isolation::{Access, Isolation, Network, Resource, Terminal};
 pub use plan::Plan;
 pub use stdio::Stdio;
+pub use sys::landlock_abi;

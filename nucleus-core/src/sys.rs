@@ -364,8 +364,10 @@ const LANDLOCK_CREATE_RULESET_VERSION: c_int = 1;
 /// `LANDLOCK_RULE_PATH_BENEATH`.
 const LANDLOCK_RULE_PATH_BENEATH: c_int = 1;
 
-/// The best Landlock ABI of the kernel, 0 where it has none or it is off.
-pub(crate) fn landlock_abi() -> u32 {
+/// The best Landlock ABI of the kernel, 0 where it has none or it is off
+/// (landlock_create_ruleset(2)).
+#[must_use]
+pub fn landlock_abi() -> u32 {
     // SAFETY: with this flag no attributes are read.
     let ret = unsafe {
         libc::syscall(

@@ -1,6 +1,7 @@
 //! One module a subcommand.
 
 pub(crate) mod audit;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 mod filter_args;
 pub(crate) mod learn;

@@ -44,14 +44,14 @@ pub(super) fn run(setting: &Setting) -> Result<()> {
         "bwrap --unshare-all",
     ];
     for (name, times) in names.iter().zip(&times) {
-        println!("{name:22} {:6.2} ms", times.median().as_secs_f64() * 1e3);
+        eprintln!("{name:22} {:6.2} ms", times.median().as_secs_f64() * 1e3);
     }
     match times.as_slice() {
         [sandbox, _host, _bare, peer] => {
             let ratio = sandbox.median().as_secs_f64() / peer.median().as_secs_f64();
-            println!("ratio to bwrap: {ratio:.2} (goal: at most {GOAL})");
+            eprintln!("ratio to bwrap: {ratio:.2} (goal: at most {GOAL})");
         }
-        _ => println!("SKIPPED the ratio: no bwrap in PATH (apt-get install bubblewrap)"),
+        _ => eprintln!("SKIPPED the ratio: no bwrap in PATH (apt-get install bubblewrap)"),
     }
     Ok(())
 }
