@@ -18,7 +18,7 @@ fn main() -> ExitCode {
                 .unwrap_or(128),
         ),
         Err(error) => {
-            eprintln!("sandbox: {error:?} {error}");
+            eprintln!("sandbox: {error}");
             ExitCode::from(error.exit_code())
         }
     }

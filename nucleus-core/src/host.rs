@@ -21,9 +21,11 @@ pub(crate) enum Node {
 /// The host as a plan sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
-    /// Effective ids of this process, and whether it may do everything.
+    /// Effective ids of this process.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The id that a program gets when root runs it, where there is one.
+    pub(crate) guest: Option<u32>,
     pub(crate) home: Option<PathBuf>,
     pub(crate) current_dir: Option<PathBuf>,
     pub(crate) path: OsString,
@@ -89,11 +91,14 @@ const SENSITIVE_PROC: &[&str] = &[
 ];
 
 impl Host {
-    /// Reads what there is.
-    pub(crate) fn read() -> Self {
+    /// Reads what there is. `random` picks among the ids that are free.
+    pub(crate) fn read(random: u32) -> Self {
         let uid = rustix::process::geteuid().as_raw();
+        let guest = |map| guest_id(&fs::read_to_string(map).ok()?, random);
         Self {
             uid,
+            guest: guest("/proc/self/uid_map")
+                .filter(|id| guest("/proc/self/gid_map") == Some(*id)),
             gid: rustix::process::getegid().as_raw(),
             home: env::var_os("HOME").map(PathBuf::from),
             current_dir: env::current_dir().ok(),
@@ -106,10 +111,42 @@ impl Host {
         }
     }
 
-    /// Whether this process has the privileges of root.
-    pub(crate) const fn is_root(&self) -> bool {
-        self.uid == 0
+    /// The id that owns nothing, if root runs the program. Root of a user
+    /// namespace without ids to give away is an ordinary user in disguise, and
+    /// is treated as one.
+    pub(crate) fn root_s_guest(&self) -> Option<u32> {
+        self.guest.filter(|_id| self.uid == 0)
     }
+
+    /// Whether this process is root and has ids to give away.
+    pub(crate) fn is_root(&self) -> bool {
+        self.root_s_guest().is_some()
+    }
+}
+
+/// The ids that programs get when root runs them: above all that systemd
+/// hands out (0x7000_0000 is its documented end), below the signed limit, and
+/// another one for each sandbox, so that none can touch another's processes.
+const GUEST_IDS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
+
+/// An id that owns nothing, out of those that a `uid_map` has
+/// (user_namespaces(7)): of [`GUEST_IDS`] on a host; near the end of what a
+/// container was given.
+fn guest_id(map: &str, random: u32) -> Option<u32> {
+    /// A container with fewer ids has none to spare.
+    const SPARE: u32 = 10_000;
+    let extents = map.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let first: u32 = fields.next()?.parse().ok()?;
+        let count: u32 = fields.nth(1)?.parse().ok()?;
+        Some((first, first.saturating_add(count)))
+    });
+    let (first, end) = extents.max_by_key(|(first, end)| end - first)?;
+    if first <= GUEST_IDS.start && GUEST_IDS.end <= end {
+        return Some(GUEST_IDS.start + random % (GUEST_IDS.end - GUEST_IDS.start));
+    }
+    // Below nobody, 65534, who owns what has no owner.
+    (end - first > SPARE).then(|| end - 16 - random % (SPARE / 10))
 }
 
 fn nodes(paths: &[&str]) -> BTreeMap<PathBuf, Node> {
@@ -201,4 +238,20 @@ pub(crate) fn is_system(path: &Path) -> bool {
 pub(crate) fn owner(path: &Path) -> std::io::Result<(u32, u32)> {
     let metadata = fs::metadata(path)?;
     Ok((metadata.uid(), metadata.gid()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_get_ids_that_there_are() {
+        let check = |map: &str, random, expected| assert_eq!(guest_id(map, random), expected);
+        check("         0          0 4294967295\n", 0, Some(0x7000_0000));
+        check("0 0 4294967295\n", u32::MAX, Some(0x700f_ffff));
+        check("0 100000 65536\n", 5, Some(65515));
+        check("0 1000 1\n1 100000 65536\n", 0, Some(65521));
+        check("0 1000 1\n", 7, None);
+        check("", 7, None);
+    }
 }

@@ -15,7 +15,7 @@ use rustix::process::PidfdFlags;
 use crate::child::{Child, Launched};
 use crate::command::{Command, View};
 use crate::environment;
-use crate::error::LaunchError;
+use crate::error::{Cause, LaunchError};
 use crate::host::Host;
 use crate::ids;
 use crate::init::{self, Init};
@@ -23,7 +23,7 @@ use crate::interpret::Prepared;
 use crate::layout::{self, Ids, Layout};
 use crate::message::Message;
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
-use crate::report::{Report, Stage};
+use crate::report::{Call, Report, Stage};
 use crate::stdio::{Stdio, above_streams};
 use crate::strings::c_string;
 use crate::sys::{self, CStringArray};
@@ -46,8 +46,8 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     let layout = match &command.view {
         View::Host => None,
         View::Isolated(sandbox) => {
-            let host = Host::read();
-            let ids = Ids::of(&host, guest_id()?);
+            let host = Host::read(random()?);
+            let ids = Ids::of(&host);
             let folder = command.current_dir.as_deref();
             Some(layout::plan(sandbox, &host, ids, &command.program, folder)?)
         }
@@ -155,16 +155,11 @@ fn connections(command: &Command) -> impl Iterator<Item = Step> {
         .map(|(stream, _stdio)| Step::Connect(stream))
 }
 
-/// The ids that programs get when root runs them: above all that systemd
-/// hands out (0x7000_0000 is its documented end), below the signed limit, and
-/// another one for each sandbox, so that none can touch another's processes.
-const GUEST_IDS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
-
-fn guest_id() -> Result<u32, LaunchError> {
+fn random() -> Result<u32, LaunchError> {
     let mut bytes = [0; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(parent("choose a user id"))?;
-    Ok(GUEST_IDS.start + u32::from_ne_bytes(bytes) % (GUEST_IDS.end - GUEST_IDS.start))
+    Ok(u32::from_ne_bytes(bytes))
 }
 
 /// Where the program may be, and the folders that were taken from PATH. As
@@ -288,17 +283,17 @@ fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), LaunchError> {
         .map_err(parent("make a socket pair"))
 }
 
-/// Why clone failed: with a user namespace, mostly a policy of the host.
+/// Why clone failed: with namespaces, mostly a policy of the host.
 fn namespaces_refused(namespaces: Namespaces, errno: Errno) -> LaunchError {
     let source = errno.into();
-    if namespaces.contains(Namespaces::USER) {
-        LaunchError::Namespaces {
-            cause: crate::error::Cause::of_clone(errno),
+    if namespaces.is_empty() {
+        LaunchError::Parent {
+            what: "clone the init process",
             source,
         }
     } else {
-        LaunchError::Parent {
-            what: "clone the init process",
+        LaunchError::Namespaces {
+            cause: Cause::of_clone(errno),
             source,
         }
     }
@@ -391,6 +386,9 @@ impl Autopsy {
                 source: errno.into(),
             },
             Some(Step::Exec) => self.refused(errno),
+            None if self.plan.program_ids.is_some() && failure.fault.call == Call::Clone => {
+                namespaces_refused(Namespaces::USER, errno)
+            }
             _ => LaunchError::step(
                 step.map_or_else(
                     || "start the program's process".to_owned(),

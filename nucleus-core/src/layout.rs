@@ -41,25 +41,24 @@ pub(crate) struct Layout {
 /// The name in `/etc/passwd`, and the id inside, of a program that root runs.
 const GUEST: (&str, u32) = ("sandbox", 1000);
 
-/// What tells the kernel that a file system can take the id of a program.
+/// For what the program may read and execute.
 const READ_ONLY: MountAttr = MountAttr::RDONLY
     .union(MountAttr::NOSUID)
     .union(MountAttr::NODEV);
 
 impl Ids {
-    /// An ordinary user stays who it is. Root becomes `guest`, an id that
-    /// owns nothing on the host.
-    pub(crate) const fn of(host: &Host, guest: u32) -> Self {
-        if host.is_root() {
-            Self {
+    /// An ordinary user stays who it is. Root becomes an id that owns nothing
+    /// on the host.
+    pub(crate) fn of(host: &Host) -> Self {
+        match host.root_s_guest() {
+            Some(guest) => Self {
                 inside: (GUEST.1, GUEST.1),
                 outside: (guest, guest),
-            }
-        } else {
-            Self {
+            },
+            None => Self {
                 inside: (host.uid, host.gid),
                 outside: (host.uid, host.gid),
-            }
+            },
         }
     }
 }
