@@ -1,5 +1,6 @@
 //! The programs that the test VM needs on the host.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -26,7 +27,7 @@ const WANTED: &[&str] = &["git", "iproute2", "nftables", "python3-minimal", "str
 /// Fails with the command that helps if a tool is missing; with `install`,
 /// runs it.
 pub(crate) fn provide(install: bool) -> Result<()> {
-    let mut packages: Vec<&str> = TOOLS
+    let mut packages: BTreeSet<&str> = TOOLS
         .iter()
         .filter(|(program, _)| !shell::installed(program))
         .map(|(_, package)| *package)
@@ -34,21 +35,15 @@ pub(crate) fn provide(install: bool) -> Result<()> {
     if install {
         packages.extend(WANTED.iter().filter(|package| !is_installed(package)));
     }
-    packages.dedup();
     if packages.is_empty() {
         return Ok(());
     }
+    let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
     if !install {
-        bail!(
-            "missing packages; as root: apt-get install {} (or give --setup)",
-            packages.join(" ")
-        );
+        bail!("missing packages; as root: apt-get install {names} (or give --setup)");
     }
     if !rustix::process::geteuid().is_root() {
-        bail!(
-            "--setup needs root to install; as root: apt-get install {}",
-            packages.join(" ")
-        );
+        bail!("--setup needs root to install; as root: apt-get install {names}");
     }
     let mut update = Command::new("apt-get");
     shell::run(update.args(["update", "--quiet=2"]))?;
