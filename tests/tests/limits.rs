@@ -6,9 +6,13 @@
     reason = "what the helpers cannot do fails the test that asked for it"
 )]
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nucleus_cgroup::{Controller, Host};
@@ -95,21 +99,49 @@ fn a_nucleus_that_is_killed_leaves_no_limited_cgroup() {
         let [group] = &groups()[..] else {
             panic!("{view:?} {:?}", groups());
         };
-        let own = Host::detect().unwrap().own().unwrap();
-        let group = own.child(group.as_os_str()).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        // The notification of a cgroup that is removed is not to be had; that
-        // of its last process's end is.
         let deadline = Instant::now() + Duration::from_secs(60);
         while !groups().is_empty() {
-            assert!(Instant::now() < deadline, "{view:?} {:?}", groups());
-            match group.wait_empty(Duration::from_millis(100)) {
-                Ok(_) => std::thread::yield_now(),
-                // Removed.
-                Err(_) => continue,
-            }
+            assert!(Instant::now() < deadline, "{view:?} left {group:?}");
+            std::thread::yield_now();
         }
+    }
+}
+
+#[test]
+fn a_user_limits_runs_below_a_delegated_cgroup() {
+    const NOBODY: u32 = 65534;
+    require!(root, cgroup2("pids"), userns);
+    let own = Host::detect().unwrap().own().unwrap();
+    own.enable(&BTreeSet::from([Controller::Pids])).unwrap();
+    for (view, name) in VIEWS.into_iter().zip(["for-a-user-1", "for-a-user-2"]) {
+        let delegated = own.create_child(OsStr::new(name)).unwrap();
+        for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
+            let path = delegated.path().join(file);
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let script = "for i in 1 2 3 4 5 6; do sleep 1 & done; wait";
+        let mut user = Command::new("sh")
+            .args(["-c", "read go; exec \"$@\"", "sh"])
+            .arg(nucleus_tests::nucleus::path())
+            .arg("run")
+            .args(view)
+            .args(["--pids=3", "--", "sh", "-c", script])
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        delegated.admit(user.id().cast_signed()).unwrap();
+        user.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let output = user.wait_with_output().unwrap();
+        let said = output.err();
+        assert!(said.contains("refused at --pids 3\n"), "{view:?} {said}");
+        std::fs::remove_dir(delegated.path().join("nucleus-self")).unwrap();
+        std::fs::remove_dir(delegated.path()).unwrap();
     }
 }
 
