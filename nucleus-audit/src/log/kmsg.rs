@@ -124,9 +124,18 @@ impl Reader for Kmsg {
         }
     }
 
-    /// The rate limit may have swallowed the marker: no use in waiting long.
-    fn patience(&self) -> Duration {
-        Duration::from_millis(250)
+    /// A marker that the rate limit swallows is followed by others until the
+    /// limit's 5 s are over: then the kernel says how many it suppressed.
+    fn patience(&self, sent: u32) -> Duration {
+        Duration::from_millis(if sent <= 1 { 250 } else { 1500 })
+    }
+
+    fn begin(&mut self) {
+        self.skipped = 0;
+        self.overran = false;
+        self.suppressed = 0;
+        self.dropped = false;
+        self.unreadable = 0;
     }
 
     fn awaits(&self) -> bool {

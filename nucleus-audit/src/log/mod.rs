@@ -19,7 +19,7 @@ use crate::{Error, Event, SeccompRecord, Source};
 use marker::{Marker, check_logged};
 
 /// How many markers are sent before the stream counts as cut.
-const MARKERS: u32 = 3;
+const MARKERS: u32 = 5;
 /// How much longer a marker may take while other records keep coming: it is
 /// behind them.
 const BEHIND_OTHERS: Duration = Duration::from_secs(10);
@@ -70,8 +70,11 @@ trait Reader: fmt::Debug + Send {
     fn name(&self) -> &'static str;
     fn fd(&self) -> BorrowedFd<'_>;
     fn read(&mut self) -> Result<Reading, Error>;
-    /// How long nothing may come before a marker counts as lost.
-    fn patience(&self) -> Duration;
+    /// How long nothing may come before a marker counts as lost, that many
+    /// having been sent.
+    fn patience(&self, sent: u32) -> Duration;
+    /// What was lost until now was of no concern.
+    fn begin(&mut self);
     /// Whether an earlier record may still be on its way.
     fn awaits(&self) -> bool;
     fn losses(&self, verdict: &mut Completeness);
@@ -212,11 +215,12 @@ impl LogSource {
     /// made before anybody asked.
     fn prove(&mut self, kind: LogKind) -> Result<(), Error> {
         self.marker.emit()?;
-        let until = Instant::now() + self.reader.patience();
+        let until = Instant::now() + self.reader.patience(1);
         loop {
             match self.reader.read()? {
                 Reading::Record(record) if self.marker.is(&record) => {
                     self.numbers_as_here = record.pid == std::process::id();
+                    self.reader.begin();
                     return Ok(());
                 }
                 Reading::Record(_) | Reading::Other => {}
@@ -235,11 +239,8 @@ impl LogSource {
     fn wait(&self, until: Option<Instant>, stoppable: bool) -> Result<(), Error> {
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
-            // A second at most, so the conversion cannot fail.
-            Timespec::try_from(left).unwrap_or(Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            })
+            // Some seconds at most, so the conversion cannot fail.
+            Timespec::try_from(left).unwrap_or_default()
         });
         let stream = PollFd::from_borrowed_fd(self.reader.fd(), PollFlags::IN);
         let stop = PollFd::from_borrowed_fd(self.stop.wake.as_fd(), PollFlags::IN);
@@ -294,7 +295,7 @@ impl LogSource {
     fn send_marker(&mut self, sent: u32) -> Result<(), Error> {
         self.marker.emit()?;
         self.phase = Phase::Draining {
-            until: Instant::now() + self.reader.patience(),
+            until: Instant::now() + self.reader.patience(sent),
             sent,
         };
         Ok(())

@@ -124,8 +124,14 @@ impl Reader for Netlink {
     }
 
     /// Every record comes; on a busy machine not at once.
-    fn patience(&self) -> Duration {
+    fn patience(&self, _sent: u32) -> Duration {
         Duration::from_secs(2)
+    }
+
+    fn begin(&mut self) {
+        self.serials.begin();
+        self.overruns = 0;
+        self.unreadable = 0;
     }
 
     fn awaits(&self) -> bool {

@@ -40,6 +40,12 @@ impl Serials {
         }
     }
 
+    /// Counts from here on: what has not come until now does not matter.
+    pub(super) fn begin(&mut self) {
+        self.awaited.clear();
+        self.given_up = 0;
+    }
+
     /// Whether a number is missing that may still come.
     pub(super) fn awaits(&self) -> bool {
         !self.awaited.is_empty()
@@ -74,6 +80,19 @@ mod tests {
         check(&[u32::MAX, 0, 1], 0);
         check(&[u32::MAX - 1, 1], 2);
         check(&[1, 1_000_002, 1_000_003], 1_000_000);
+    }
+
+    #[test]
+    fn what_was_missing_before_the_beginning_does_not_count() {
+        let mut seen = Serials::default();
+        for serial in [1, 4] {
+            seen.saw(serial);
+        }
+        seen.begin();
+        assert_eq!(seen.missing(), 0);
+        seen.saw(3);
+        seen.saw(6);
+        assert_eq!(seen.missing(), 1);
     }
 
     #[test]
