@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown};
 use rustix::process::{PidfdGetfdFlags, WaitId, WaitIdOptions};
 
+use crate::autopsy::Autopsy;
 use crate::error::LaunchError;
-use crate::launch::Autopsy;
 use crate::message::Message;
 use crate::sys;
 

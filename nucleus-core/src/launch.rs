@@ -5,13 +5,14 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use nucleus_seccomp::{Action, Arch, InstallFlags, SeccompData};
+use nucleus_seccomp::{Arch, InstallFlags, SeccompData};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::PidfdFlags;
 
+use crate::autopsy::Autopsy;
 use crate::child::{Child, Launched};
 use crate::command::{Command, View};
 use crate::environment;
@@ -21,9 +22,8 @@ use crate::ids;
 use crate::init::{self, Init};
 use crate::interpret::Prepared;
 use crate::layout::{self, Ids, Layout};
-use crate::message::Message;
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
-use crate::report::{Call, Report, Stage};
+use crate::report::Report;
 use crate::stdio::{Stdio, above_streams};
 use crate::strings::c_string;
 use crate::sys::{self, CStringArray};
@@ -284,7 +284,7 @@ fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), LaunchError> {
 }
 
 /// Why clone failed: with namespaces, mostly a policy of the host.
-fn namespaces_refused(namespaces: Namespaces, errno: Errno) -> LaunchError {
+pub(crate) fn namespaces_refused(namespaces: Namespaces, errno: Errno) -> LaunchError {
     let source = errno.into();
     if namespaces.is_empty() {
         LaunchError::Parent {
@@ -314,145 +314,6 @@ fn execve_data() -> Option<SeccompData> {
         arch: Arch::native()?.audit(),
         ..SeccompData::default()
     })
-}
-
-/// What is needed to say why a program did not start.
-#[derive(Debug)]
-pub(crate) struct Autopsy {
-    report: Report,
-    plan: Plan,
-    program: OsString,
-    searched: Vec<PathBuf>,
-    /// What the filter answers execve with.
-    exec: Option<Action>,
-}
-
-impl Autopsy {
-    /// What the child tells and hears without system calls.
-    pub(crate) const fn report(&self) -> &Report {
-        &self.report
-    }
-
-    /// A step failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.report.failure().is_some()
-    }
-
-    /// The filter ends the program at execve without a report.
-    pub(crate) const fn filter_kills_exec(&self) -> bool {
-        matches!(
-            self.exec,
-            Some(Action::KillProcess | Action::KillThread | Action::Trap(_))
-        )
-    }
-
-    /// Why the program did not start, if it did not.
-    pub(crate) fn diagnose(&self, ended: Option<Message>) -> Option<LaunchError> {
-        if let Some(error) = self.failure() {
-            return Some(error);
-        }
-        match ended? {
-            Message::Killed {
-                signal,
-                started: false,
-                ..
-            } => Some(match self.exec {
-                Some(action) if signal == libc::SIGSYS && self.filter_kills_exec() => {
-                    LaunchError::FilterForbidsExec {
-                        path: self.found(),
-                        action,
-                    }
-                }
-                _ => LaunchError::KilledEarly { signal },
-            }),
-            _ => None,
-        }
-    }
-
-    /// The step that failed, as an error.
-    pub(crate) fn failure(&self) -> Option<LaunchError> {
-        let failure = self.report.failure()?;
-        let errno = failure.fault.errno;
-        let steps = match failure.stage {
-            Stage::Init => &self.plan.init,
-            Stage::Program => &self.plan.program,
-            Stage::Settle => &self.plan.settle,
-        };
-        let step = steps.get(failure.step);
-        Some(match step {
-            Some(Step::Find { .. }) if errno == Errno::NOENT => self.missing(),
-            Some(Step::Find { .. }) => LaunchError::NotExecutable {
-                path: self.found(),
-                source: errno.into(),
-            },
-            Some(Step::Exec) => self.refused(errno),
-            None if self.plan.program_ids.is_some() && failure.fault.call == Call::Clone => {
-                namespaces_refused(Namespaces::USER, errno)
-            }
-            _ => LaunchError::step(
-                step.map_or_else(
-                    || "start the program's process".to_owned(),
-                    ToString::to_string,
-                ),
-                failure.fault,
-            ),
-        })
-    }
-
-    /// There is no such program, or the sandbox does not show it.
-    fn missing(&self) -> LaunchError {
-        let hidden = self
-            .candidates()
-            .map(|path| Path::new(OsStr::from_bytes(path.as_bytes())))
-            .find(|path| self.plan.reaping == Reaping::Namespace && path.is_file());
-        match hidden {
-            Some(path) => LaunchError::NotVisible {
-                program: self.program.clone(),
-                folder: path.parent().unwrap_or(path).to_owned(),
-                path: path.to_owned(),
-            },
-            None => LaunchError::NotFound {
-                program: self.program.clone(),
-                searched: self.searched.clone(),
-            },
-        }
-    }
-
-    /// execve came back. An errno of the filter looks like one of the file,
-    /// so the filter is asked.
-    fn refused(&self, errno: Errno) -> LaunchError {
-        let path = self.found();
-        let raw = u16::try_from(errno.raw_os_error()).unwrap_or(0);
-        match self.exec {
-            Some(action @ (Action::Errno(data) | Action::Trace(data))) if data == raw => {
-                LaunchError::FilterForbidsExec { path, action }
-            }
-            Some(action @ (Action::Trace(_) | Action::Notify)) if errno == Errno::NOSYS => {
-                LaunchError::FilterForbidsExec { path, action }
-            }
-            _ if errno == Errno::NOENT => LaunchError::InterpreterMissing { path },
-            _ => LaunchError::NotExecutable {
-                path,
-                source: errno.into(),
-            },
-        }
-    }
-
-    /// The places where the program was looked for.
-    fn candidates(&self) -> impl Iterator<Item = &CString> {
-        self.plan.program.iter().flat_map(|step| match step {
-            Step::Find { candidates, .. } => candidates.as_slice(),
-            _ => &[],
-        })
-    }
-
-    /// The file that was, or would have been, executed.
-    fn found(&self) -> PathBuf {
-        self.candidates().nth(self.report.candidate()).map_or_else(
-            || PathBuf::from(&self.program),
-            |path| Path::new(OsStr::from_bytes(path.as_bytes())).to_owned(),
-        )
-    }
 }
 
 #[cfg(test)]

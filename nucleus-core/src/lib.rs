@@ -25,11 +25,12 @@
 //! - `report`, `message`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
 //! - `stdio`, `strings`, `environment`: what the program is started with
-//! - `error`: why a program did not start ([`LaunchError`])
+//! - `error`, `autopsy`: why a program did not start ([`LaunchError`])
 //! - `sys`: every raw system call
 
 #![deny(unsafe_code)]
 
+mod autopsy;
 mod child;
 mod command;
 mod environment;
