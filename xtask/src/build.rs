@@ -56,7 +56,14 @@ pub(crate) fn tests() -> Result<Built> {
 
     let metadata = shell::metadata()?;
     let mut tests = Vec::new();
-    for artifact in artifacts(&["test", "--workspace", "--no-run", "--all-targets"])? {
+    for artifact in artifacts(&[
+        "test",
+        "--workspace",
+        "--no-run",
+        "--lib",
+        "--bins",
+        "--tests",
+    ])? {
         let (true, Some(executable)) = (artifact.profile.test, artifact.executable) else {
             continue;
         };

@@ -41,7 +41,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
             command.args(args.filter.iter()).arg("--no-tests=pass");
         } else {
-            command.args(["test", "--workspace", "--all-targets", "--no-fail-fast"]);
+            command.args([
+                "test",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--no-fail-fast",
+            ]);
             command.args(args.filter.iter());
         }
         shell::run(
