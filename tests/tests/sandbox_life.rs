@@ -35,7 +35,6 @@ fn nothing_is_left_of_a_killed_nucleus() {
 #[test]
 fn two_hundred_sandboxes_start_at_once() {
     require!(userns);
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let running: Vec<_> = (0..200)
         .map(|number: u32| {
             nucleus(["run", "--", "sh", "-c", "echo $0"])
@@ -51,8 +50,9 @@ fn two_hundred_sandboxes_start_at_once() {
         let output = run.wait_with_output().unwrap().code(0);
         assert_eq!(output.out(), format!("{number}\n"));
     }
-    let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert_eq!(after, mounts);
+    // The source of every file system that a sandbox makes has this name.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(" - tmpfs sandbox "), "{mounts}");
 }
 
 #[test]
