@@ -66,7 +66,7 @@ pub(crate) fn merge(traces: &[Trace]) -> Result<Option<Trace>, Error> {
 /// runtimes ignore both. The same traces give the same profile, in any order.
 ///
 /// The architectures of all calls are listed. A profile names calls for all of
-/// them alike: [`notes`] says which calls are thereby allowed where they were
+/// them alike: [`notes`](crate::notes) says which calls are thereby allowed where they were
 /// not seen.
 ///
 /// # Errors
