@@ -25,10 +25,12 @@ fn ask(command: &mut Command) -> Output {
 
 #[test]
 fn as_root_and_as_nobody() {
-    require!(root, userns, ptrace, landlock(1));
+    require!(root, userns, ptrace, landlock(1), audit);
     let output = ask(&mut nucleus(["doctor", "--json"]));
     let works = answers(&output);
-    assert!(works("default sandbox") && works("ptrace") && works("kernel log"));
+    // Not the kernel's log: whether it takes one more record within these five
+    // seconds depends on what else runs here.
+    assert!(works("default sandbox") && works("ptrace") && works("audit records"));
     assert_eq!(output.status.code(), Some(0));
 
     let output = ask(nucleus(["doctor", "--json"]).uid(65534).gid(65534));
