@@ -46,6 +46,8 @@ pub enum Need {
     Ia32,
     /// A file, such as a device.
     Path(&'static str),
+    /// Programs as an installed system has them; a test VM has a selection.
+    Userland,
 }
 
 /// The words of [`require!`](crate::require!).
@@ -76,13 +78,14 @@ pub mod need {
         ptrace() => Ptrace;
         ia32() => Ia32;
         path(path: &'static str) => Path;
+        userland() => Userland;
     }
 }
 
 /// Returns from the test, aloud, unless the machine has all that is named:
 /// `root`, `tool("strace")`, `kernel(6, 7)`, `machine("audit=1")`,
 /// `cgroup2("memory")`, `audit`, `landlock(4)`, `userns`, `ptrace`, `ia32`,
-/// `path("/dev/fuse")`.
+/// `path("/dev/fuse")`, `userland`.
 #[macro_export]
 macro_rules! require {
     ($($need:ident $(($($argument:expr),+))?),+ $(,)?) => {
@@ -180,6 +183,10 @@ impl Need {
             Self::Path(path) => rustix::fs::access(path, rustix::fs::Access::EXISTS)
                 .err()
                 .map(|errno| here(format!("no {path}: {errno}"))),
+            Self::Userland => std::env::var_os("NUCLEUS_TEST_GROUP").map(|_in_a_vm| Missing {
+                why: "for an installed system; the test VM has a selection of programs".into(),
+                elsewhere: true,
+            }),
         }
     }
 }

@@ -216,7 +216,8 @@ fn other_walls_than_the_filter_hold() {
 
 #[test]
 fn a_submount_of_a_read_only_volume_is_read_only() {
-    require!(root, tool("unshare"), tool("mount"));
+    // Id-mapped mounts of tmpfs came with 6.3.
+    require!(root, kernel(6, 3), tool("unshare"), tool("mount"));
     let place = Place::new(0);
     let volume = place.scratch.file("volume");
     fs::create_dir_all(volume.join("below")).unwrap();
@@ -278,7 +279,8 @@ fn a_sandbox_in_a_sandbox_needs_to_be_allowed() {
 #[test]
 fn the_owner_of_a_workspace_is_the_owner_of_what_the_program_writes() {
     use std::os::unix::fs::{MetadataExt as _, chown};
-    require!(root, userns);
+    // Id-mapped mounts of tmpfs, where the test VM has its folders, came with 6.3.
+    require!(root, userns, kernel(6, 3));
     let place = Place::new(0);
     let workspace = place.scratch.file("workspace");
     fs::create_dir(&workspace).unwrap();

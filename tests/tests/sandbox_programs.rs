@@ -58,13 +58,13 @@ fn shells() {
 
 #[test]
 fn compilers() {
-    require!(root, userns, tool("gcc"));
+    require!(root, userns, userland, tool("gcc"));
     check("gcc -o /tmp/hello hello.c && /tmp/hello", "hello\n");
 }
 
 #[test]
 fn git() {
-    require!(root, userns, tool("git"));
+    require!(root, userns, userland, tool("git"));
     check(
         "cd /tmp && git init -q a && cd a && git config user.email a@b && git config user.name a \
          && echo a > f && git add f && git commit -qm first && cd .. \
@@ -75,7 +75,7 @@ fn git() {
 
 #[test]
 fn python() {
-    require!(root, userns, path("/usr/bin/python3"));
+    require!(root, userns, userland, path("/usr/bin/python3"));
     check(
         "/usr/bin/python3 -c 'import threading, subprocess, ssl, sqlite3, multiprocessing
 t = threading.Thread(target=print, args=(\"thread\",), kwargs={\"flush\": True}); t.start(); t.join()
@@ -88,7 +88,7 @@ print(multiprocessing.Pool(2).map(abs, [-1, -2]))'",
 
 #[test]
 fn interpreters() {
-    require!(root, userns, tool("perl"), path("/usr/bin/node"));
+    require!(root, userns, userland, tool("perl"), path("/usr/bin/node"));
     check("perl -e 'print `echo perl`'", "perl\n");
     check("node -e 'console.log(1 + 1)'", "2\n");
 }
