@@ -46,6 +46,8 @@ pub enum Need {
     Ia32,
     /// A file, such as a device.
     Path(&'static str),
+    /// A file system of temporary files that can be mounted with other ids.
+    MappedIds,
     /// Programs as an installed system has them; a test VM has a selection.
     Userland,
 }
@@ -78,6 +80,7 @@ pub mod need {
         ptrace() => Ptrace;
         ia32() => Ia32;
         path(path: &'static str) => Path;
+        mapped_ids() => MappedIds;
         userland() => Userland;
     }
 }
@@ -85,7 +88,7 @@ pub mod need {
 /// Returns from the test, aloud, unless the machine has all that is named:
 /// `root`, `tool("strace")`, `kernel(6, 7)`, `machine("audit=1")`,
 /// `cgroup2("memory")`, `audit`, `landlock(4)`, `userns`, `ptrace`, `ia32`,
-/// `path("/dev/fuse")`, `userland`.
+/// `path("/dev/fuse")`, `mapped_ids`, `userland`.
 #[macro_export]
 macro_rules! require {
     ($($need:ident $(($($argument:expr),+))?),+ $(,)?) => {
@@ -183,6 +186,7 @@ impl Need {
             Self::Path(path) => rustix::fs::access(path, rustix::fs::Access::EXISTS)
                 .err()
                 .map(|errno| here(format!("no {path}: {errno}"))),
+            Self::MappedIds => mapped_ids(),
             Self::Userland => std::env::var_os("NUCLEUS_TEST_GROUP").map(|_in_a_vm| Missing {
                 why: "for an installed system; the test VM has a selection of programs".into(),
                 elsewhere: true,
@@ -210,6 +214,27 @@ fn older_than(wanted: KernelVersion) -> Option<Missing> {
         why: format!("kernel {wanted} wanted, this is {found}"),
         elsewhere: true,
     })
+}
+
+/// Which file systems can: those with `FS_ALLOW_IDMAP`. Of the two that hold
+/// temporary files in memory tmpfs can since 6.3, and ramfs, which an initial
+/// file system may be, cannot.
+fn mapped_ids() -> Option<Missing> {
+    const RAMFS_MAGIC: i64 = 0x8584_58f6;
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    let folder = std::env::temp_dir();
+    match rustix::fs::statfs(&folder).map(|found| found.f_type) {
+        Ok(RAMFS_MAGIC) => Some(Missing {
+            why: format!("{} is on ramfs, which cannot map ids", folder.display()),
+            elsewhere: true,
+        }),
+        Ok(TMPFS_MAGIC) => older_than(KernelVersion::new(6, 3)),
+        Ok(_) => None,
+        Err(errno) => Some(Missing {
+            why: format!("cannot look at {}: {errno}", folder.display()),
+            elsewhere: false,
+        }),
+    }
 }
 
 fn machine(kind: &str) -> Option<Missing> {

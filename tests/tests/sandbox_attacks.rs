@@ -173,7 +173,15 @@ fn every_attempt_fails(user: u32) {
         .iter()
         .map(|&(name, errno)| (name.to_owned(), errno))
         .collect();
-    assert_eq!(place.attempts(&[]), expected);
+    let mut attempts = place.attempts(&[]);
+    // Where the kernel has these files they are masked; the table is of one
+    // that has not.
+    for name in ["read /proc/kcore", "write sysrq-trigger"] {
+        if attempts.get(name) == Some(&libc::EACCES) {
+            attempts.insert(name.to_owned(), libc::ENOENT);
+        }
+    }
+    assert_eq!(attempts, expected);
 }
 
 /// With a filter that allows everything, the other walls stand; Landlock, and
@@ -216,8 +224,7 @@ fn other_walls_than_the_filter_hold() {
 
 #[test]
 fn a_submount_of_a_read_only_volume_is_read_only() {
-    // Id-mapped mounts of tmpfs came with 6.3.
-    require!(root, kernel(6, 3), tool("unshare"), tool("mount"));
+    require!(root, mapped_ids, tool("unshare"), tool("mount"));
     let place = Place::new(0);
     let volume = place.scratch.file("volume");
     fs::create_dir_all(volume.join("below")).unwrap();
@@ -279,8 +286,7 @@ fn a_sandbox_in_a_sandbox_needs_to_be_allowed() {
 #[test]
 fn the_owner_of_a_workspace_is_the_owner_of_what_the_program_writes() {
     use std::os::unix::fs::{MetadataExt as _, chown};
-    // Id-mapped mounts of tmpfs, where the test VM has its folders, came with 6.3.
-    require!(root, userns, kernel(6, 3));
+    require!(root, userns, mapped_ids);
     let place = Place::new(0);
     let workspace = place.scratch.file("workspace");
     fs::create_dir(&workspace).unwrap();
