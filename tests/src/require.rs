@@ -216,25 +216,42 @@ fn older_than(wanted: KernelVersion) -> Option<Missing> {
     })
 }
 
-/// Which file systems can: those with `FS_ALLOW_IDMAP`. Of the two that hold
-/// temporary files in memory tmpfs can since 6.3, and ramfs, which an initial
-/// file system may be, cannot.
+/// Which file systems can: those with `FS_ALLOW_IDMAP`. Tmpfs has it since 6.3,
+/// the kernel's first root, which a test VM stays on, has not.
 fn mapped_ids() -> Option<Missing> {
-    const RAMFS_MAGIC: i64 = 0x8584_58f6;
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let folder = std::env::temp_dir();
-    match rustix::fs::statfs(&folder).map(|found| found.f_type) {
-        Ok(RAMFS_MAGIC) => Some(Missing {
-            why: format!("{} is on ramfs, which cannot map ids", folder.display()),
+    if is_on_rootfs(&folder) {
+        return Some(Missing {
+            why: format!("{} is on rootfs, which cannot map ids", folder.display()),
             elsewhere: true,
-        }),
-        Ok(TMPFS_MAGIC) => older_than(KernelVersion::new(6, 3)),
-        Ok(_) => None,
-        Err(errno) => Some(Missing {
-            why: format!("cannot look at {}: {errno}", folder.display()),
-            elsewhere: false,
-        }),
+        });
     }
+    let kind = rustix::fs::statfs(&folder).map(|found| found.f_type);
+    (kind == Ok(TMPFS_MAGIC))
+        .then(|| older_than(KernelVersion::new(6, 3)))
+        .flatten()
+}
+
+/// Whether the device of a folder is that of a mount of type `rootfs`
+/// (`/proc/self/mountinfo`: the device is the third field, the type the first
+/// after the hyphen).
+fn is_on_rootfs(folder: &std::path::Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("the list of mounts");
+    let device = rustix::fs::stat(folder)
+        .expect("the temporary folder")
+        .st_dev;
+    let device = format!(
+        "{}:{}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device)
+    );
+    mounts.lines().any(|line| {
+        line.split(' ').nth(2) == Some(&device)
+            && line
+                .split_once(" - ")
+                .is_some_and(|(_, kind)| kind.starts_with("rootfs "))
+    })
 }
 
 fn machine(kind: &str) -> Option<Missing> {
