@@ -11,9 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
-};
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::ids;
 use crate::interpret::{self, Prepared};
@@ -155,28 +153,34 @@ impl Life<'_> {
 
     /// Reaps what has ended; true when no child is left.
     ///
-    /// The parent is told before the program is reaped, so that its number
-    /// still belongs to it then.
+    /// Each child is looked at before it is reaped: were the program reaped
+    /// unseen, the parent would never hear how it ended. It is told first, too,
+    /// so that the program's number still belongs to it then.
     fn reap(&mut self) -> bool {
-        if !self.reported {
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            let ended = rustix::process::waitid(WaitId::PidFd(self.program.as_fd()), options);
-            if let Ok(Some(status)) = ended {
-                self.tell(&status);
-                self.reported = true;
-            }
-        }
         loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) | Err(Errno::INTR) => {}
+            match sys::ended_child() {
+                Ok(Some(pid)) => {
+                    if pid == self.pid && !self.reported {
+                        self.tell();
+                        self.reported = true;
+                    }
+                    // It has ended, and nobody else waits for it.
+                    let _status = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+                }
                 Ok(None) => return false,
                 Err(_no_child) => return true,
             }
         }
     }
 
+    /// Tells the parent how the program ended, which is not reaped yet.
     /// A parent that is gone need not hear it.
-    fn tell(&mut self, status: &WaitIdStatus) {
+    fn tell(&mut self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let ended = rustix::process::waitid(WaitId::PidFd(self.program.as_fd()), options);
+        let Ok(Some(status)) = ended else {
+            return;
+        };
         let message = match status.terminating_signal() {
             Some(signal) => Message::Killed {
                 signal,

@@ -246,6 +246,29 @@ pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> Result<
     syscall_result(ret).map(drop)
 }
 
+/// A child that has ended and waits to be reaped, if there is one. ECHILD when
+/// there are no children at all. rustix does not say which child it is.
+pub(crate) fn ended_child() -> Result<Option<Pid>, Errno> {
+    // Stays zero when no child has ended (waitid(2)).
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel fills the siginfo, and reads nothing.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_ALL,
+            0,
+            info.as_mut_ptr(),
+            libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
+            ptr::null::<libc::rusage>(),
+        )
+    };
+    syscall_result(ret)?;
+    // SAFETY: zeroed at first, so every byte has a value.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: zero, or what the kernel wrote of a child: the field is there.
+    Ok(Pid::from_raw(unsafe { info.si_pid() }))
+}
+
 /// Closes every descriptor but `keep`.
 pub(crate) fn close_all_but<const N: usize>(mut keep: [RawFd; N]) -> Result<(), Errno> {
     keep.sort_unstable();
