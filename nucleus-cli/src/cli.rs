@@ -31,7 +31,7 @@ enum Command {
     Audit(commands::audit::Command),
     Doctor(commands::doctor::Args),
     #[command(hide = true)]
-    CgroupJanitor(commands::limits::JanitorArgs),
+    CgroupJanitor(commands::sandbox::cgroup::JanitorArgs),
 }
 
 /// The definition of the command line, for man pages and shell completions.
@@ -65,7 +65,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Seccomp(command) => commands::seccomp::run(command),
         Command::Audit(command) => commands::audit::run(&command),
         Command::Doctor(args) => commands::doctor::run(&args),
-        Command::CgroupJanitor(args) => commands::limits::janitor(&args),
+        Command::CgroupJanitor(args) => commands::sandbox::cgroup::janitor(&args),
     }
 }
 

@@ -11,7 +11,7 @@ use nucleus_seccomp::Policy;
 use nucleus_seccomp::proof::{self, Answer, CounterExample};
 
 use super::program::Program;
-use super::sandbox_args::SandboxArgs;
+use super::sandbox::SandboxArgs;
 use crate::denials::{self, Remedy};
 use crate::exit::Exit;
 use crate::recording::{self, Recording};

@@ -8,7 +8,7 @@ use nucleus_seccomp::Profile;
 
 use super::filter_args::{FilterArgs, Mode};
 use super::program::Program;
-use super::sandbox_args::SandboxArgs;
+use super::sandbox::SandboxArgs;
 use super::trace;
 use crate::denials::{self, Events, Remedy};
 use crate::exit::Exit;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use nucleus_profile::AtomicFile;
 
 use super::program::Program;
-use super::sandbox_args::SandboxArgs;
+use super::sandbox::SandboxArgs;
 use crate::exit::Exit;
 use crate::recording::{self, Recording};
 use crate::report;

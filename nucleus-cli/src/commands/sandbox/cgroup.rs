@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Limits on what the program and all its children use together.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (cgroup v2)")]
-pub(crate) struct LimitArgs {
+pub(crate) struct CgroupArgs {
     /// Memory in all, such as 512M; no swap on top of it
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
@@ -44,7 +44,7 @@ pub(crate) struct LimitArgs {
     io_max: Vec<IoMax>,
 }
 
-impl LimitArgs {
+impl CgroupArgs {
     /// Puts the command into a cgroup with these limits; none is made for none.
     pub(crate) fn apply(&self, command: &mut Command) -> anyhow::Result<Option<Limited>> {
         let limits = self.limits()?;

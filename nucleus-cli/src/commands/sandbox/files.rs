@@ -1,0 +1,139 @@
+//! What the program sees of the host's files.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use nucleus_core::{Access, Isolation};
+
+use super::value::{size, split_at_byte};
+
+/// Files and folders.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct FileArgs {
+    /// Show a file or folder of the host; read-only unless :rw is added
+    #[arg(
+        short = 'v',
+        long = "volume",
+        value_name = "SRC:DST[:ro|rw]",
+        value_parser = OsStringValueParser::new().try_map(volume)
+    )]
+    volumes: Vec<Volume>,
+
+    /// Let the program write to this folder, and start there
+    #[arg(long, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+
+    /// Give the program an empty folder in memory, of SIZE bytes (K, M, G)
+    #[arg(
+        long,
+        value_name = "DST[:SIZE]",
+        value_parser = OsStringValueParser::new().try_map(tmpfs)
+    )]
+    tmpfs: Vec<Tmpfs>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Volume {
+    source: PathBuf,
+    target: PathBuf,
+    access: Access,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tmpfs {
+    target: PathBuf,
+    size: Option<u64>,
+}
+
+impl FileArgs {
+    /// The sandbox with these files.
+    pub(crate) fn apply(&self, mut sandbox: Isolation) -> anyhow::Result<Isolation> {
+        if let Some(workspace) = self.workspace_folder()? {
+            sandbox = sandbox.volume(&workspace, &workspace, Access::ReadWrite);
+        }
+        for volume in &self.volumes {
+            sandbox = sandbox.volume(&volume.source, &volume.target, volume.access);
+        }
+        for tmpfs in &self.tmpfs {
+            sandbox = sandbox.tmpfs(&tmpfs.target, tmpfs.size);
+        }
+        Ok(sandbox)
+    }
+
+    /// The workspace by its real path, which is where the program sees it.
+    pub(crate) fn workspace_folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        let Some(folder) = &self.workspace else {
+            return Ok(None);
+        };
+        let real = folder
+            .canonicalize()
+            .with_context(|| format!("cannot find the workspace {}", folder.display()))?;
+        ensure!(
+            real.is_dir(),
+            "the workspace {} is not a folder; grant a single file with --volume SRC:DST:rw",
+            folder.display()
+        );
+        Ok(Some(real))
+    }
+}
+
+fn volume(text: OsString) -> Result<Volume, String> {
+    let (source, rest) = split_at_byte(&text, b':');
+    let rest = rest.ok_or("a volume is written SRC:DST, SRC:DST:ro or SRC:DST:rw")?;
+    let (target, access) = split_at_byte(rest, b':');
+    let access = match access.map(OsStr::as_bytes) {
+        None | Some(b"ro") => Access::ReadOnly,
+        Some(b"rw") => Access::ReadWrite,
+        Some(_) => return Err("behind the second colon of a volume stands ro or rw".to_owned()),
+    };
+    if source.is_empty() || !target.as_bytes().starts_with(b"/") {
+        return Err("a volume needs a source, and a target that begins with /".to_owned());
+    }
+    Ok(Volume {
+        source: source.into(),
+        target: target.into(),
+        access,
+    })
+}
+
+fn tmpfs(text: OsString) -> Result<Tmpfs, String> {
+    let (target, limit) = split_at_byte(&text, b':');
+    let size = match limit {
+        None => None,
+        Some(limit) => Some(size(limit.to_str().unwrap_or_default())?),
+    };
+    Ok(Tmpfs {
+        target: target.into(),
+        size,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_read_only_unless_they_say_so() {
+        let check = |text: &str, expected: Option<(&str, &str, Access)>| {
+            let parsed = volume(OsString::from(text)).ok();
+            let expected = expected.map(|(source, target, access)| Volume {
+                source: source.into(),
+                target: target.into(),
+                access,
+            });
+            assert_eq!(parsed, expected, "{text}");
+        };
+        check("a:/b", Some(("a", "/b", Access::ReadOnly)));
+        check("/a:/b:ro", Some(("/a", "/b", Access::ReadOnly)));
+        check("/a:/b:rw", Some(("/a", "/b", Access::ReadWrite)));
+        check("/a", None);
+        check("/a:b", None);
+        check(":/b", None);
+        check("/a:/b:rx", None);
+        check("/a:/b:rw:z", None);
+    }
+}

@@ -1,0 +1,156 @@
+//! What every command that runs a program takes: the sandbox around it.
+
+pub(crate) mod cgroup;
+mod files;
+mod network;
+mod rlimits;
+mod value;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use caps::CapSet;
+use nucleus_core::{Command, Isolation, Terminal, View};
+
+use self::cgroup::{CgroupArgs, Limited};
+use self::files::FileArgs;
+use self::network::NetworkArgs;
+use self::rlimits::RlimitArgs;
+use self::value::split_at_byte;
+use super::program::Program;
+
+/// The sandbox around the program.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sandbox")]
+pub(crate) struct SandboxArgs {
+    /// Leave the program in the host's view, with the seccomp filter alone
+    #[arg(long, conflicts_with_all = [
+        "volumes", "workspace", "tmpfs", "network", "hostname", "hosts", "no_landlock",
+        "allow_nested", "limits",
+    ])]
+    host: bool,
+
+    #[command(flatten)]
+    files: FileArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    /// Set a variable of the environment, or pass on the caller's
+    #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+
+    /// Start the program in this folder of the sandbox
+    #[arg(short = 'w', long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+
+    /// Do without Landlock, which repeats the grants of the mounts
+    #[arg(long)]
+    no_landlock: bool,
+
+    /// Let the program make namespaces, for a sandbox inside; implies
+    /// --no-landlock
+    #[arg(long)]
+    allow_nested: bool,
+
+    #[command(flatten)]
+    rlimits: RlimitArgs,
+
+    #[command(flatten)]
+    cgroup: CgroupArgs,
+}
+
+/// A command, and what it is confined by for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Sandboxed {
+    command: Command,
+    _limited: Option<Limited>,
+}
+
+impl Deref for Sandboxed {
+    type Target = Command;
+
+    fn deref(&self) -> &Command {
+        &self.command
+    }
+}
+
+impl DerefMut for Sandboxed {
+    fn deref_mut(&mut self) -> &mut Command {
+        &mut self.command
+    }
+}
+
+impl SandboxArgs {
+    /// The program in this sandbox, without a filter yet.
+    pub(crate) fn command(&self, program: &Program) -> anyhow::Result<Sandboxed> {
+        let [name, arguments @ ..] = program.command.as_slice() else {
+            anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
+        };
+        let mut command = Command::new(name);
+        command.args(arguments);
+        command.view(self.view()?);
+        if let Some(folder) = self.start_folder()? {
+            command.current_dir(folder);
+        }
+        for variable in &self.env {
+            match split_at_byte(variable, b'=') {
+                (name, Some(value)) => command.env(name, value),
+                (name, None) => match std::env::var_os(name) {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                },
+            };
+        }
+        let limited = self.cgroup.apply(&mut command)?;
+        Ok(Sandboxed {
+            command,
+            _limited: limited,
+        })
+    }
+
+    fn view(&self) -> anyhow::Result<View> {
+        if self.host {
+            return Ok(View::Host);
+        }
+        let sandbox = Isolation::new()
+            .terminal(if std::io::stdin().is_terminal() {
+                Terminal::Shared
+            } else {
+                Terminal::Detached
+            })
+            .landlock(!self.no_landlock)
+            .nested(self.allow_nested);
+        let sandbox = self.network.apply(sandbox);
+        let sandbox = self.rlimits.apply(sandbox);
+        let sandbox = self.files.apply(sandbox)?;
+        Ok(View::Isolated(sandbox))
+    }
+
+    fn start_folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        match &self.workdir {
+            Some(folder) => Ok(Some(folder.clone())),
+            None => self.files.workspace_folder(),
+        }
+    }
+
+    /// Whether the program may make namespaces of its own.
+    pub(crate) const fn nested(&self) -> bool {
+        self.allow_nested
+    }
+
+    /// The capabilities that the program will be able to have, by the kernel's
+    /// names: what conditions of a profile are decided by.
+    pub(crate) fn capabilities(&self) -> anyhow::Result<BTreeSet<String>> {
+        if !self.host {
+            return Ok(BTreeSet::new());
+        }
+        let bounding = caps::read(None, CapSet::Effective)
+            .context("cannot read the capabilities of this process")?;
+        Ok(bounding.iter().map(ToString::to_string).collect())
+    }
+}
