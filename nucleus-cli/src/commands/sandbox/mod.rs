@@ -34,12 +34,6 @@ pub(crate) struct SandboxArgs {
     ])]
     host: bool,
 
-    #[command(flatten)]
-    files: FileArgs,
-
-    #[command(flatten)]
-    network: NetworkArgs,
-
     /// Set a variable of the environment, or pass on the caller's
     #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
@@ -56,6 +50,12 @@ pub(crate) struct SandboxArgs {
     /// --no-landlock
     #[arg(long)]
     allow_nested: bool,
+
+    #[command(flatten)]
+    files: FileArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 
     #[command(flatten)]
     rlimits: RlimitArgs,
