@@ -1,0 +1,96 @@
+//! What every sandbox has: programs and libraries, a small `/etc`, folders of
+//! its own.
+
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::GUEST;
+use super::builder::{Builder, READ_ONLY};
+use crate::error::LaunchError;
+use crate::isolation::{Isolation, Network};
+use crate::plan::MountAttr;
+
+impl Builder<'_> {
+    /// Programs and libraries.
+    pub(super) fn base(&mut self) -> Result<(), LaunchError> {
+        for (path, node) in &self.host.system {
+            self.show(path, node)?;
+        }
+        self.link(Path::new("/var/run"), Path::new("/run"))?;
+        self.link(Path::new("/var/tmp"), Path::new("/tmp"))?;
+        self.folder(Path::new("/run"), 0o755)
+    }
+
+    /// What the host may show of its `/etc`, and what is made for the sandbox.
+    pub(super) fn etc(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
+        for (path, node) in &self.host.etc {
+            self.show(path, node)?;
+        }
+        let (uid, gid) = self.ids.inside;
+        let name = if self.host.is_root() {
+            GUEST.0
+        } else {
+            &self.host.user
+        };
+        let home = self.home.to_string_lossy();
+        let mut passwd = String::new();
+        let mut group = String::new();
+        if uid != 0 {
+            passwd.push_str("root:x:0:0:root:/root:/usr/sbin/nologin\n");
+            group.push_str("root:x:0:\n");
+        }
+        // A colon would end the field; the shell needs no right home there.
+        let home = if home.contains([':', '\n']) {
+            "/"
+        } else {
+            &*home
+        };
+        let _infallible = writeln!(passwd, "{name}:x:{uid}:{gid}::{home}:/bin/sh");
+        let _infallible = writeln!(group, "{name}:x:{gid}:");
+        if uid != 65534 {
+            passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+        }
+        if gid != 65534 {
+            group.push_str("nogroup:x:65534:\n");
+        }
+        self.file("/etc/passwd", passwd)?;
+        self.file("/etc/group", group)?;
+        let hostname = sandbox.hostname.as_bytes();
+        self.file("/etc/hostname", [hostname, b"\n"].concat())?;
+        let mut hosts = b"127.0.0.1 localhost ".to_vec();
+        hosts.extend_from_slice(hostname);
+        hosts.extend_from_slice(b"\n::1 localhost ip6-localhost ip6-loopback\n");
+        for (name, address) in &sandbox.hosts {
+            hosts.extend_from_slice(format!("{address} ").as_bytes());
+            hosts.extend_from_slice(name.as_bytes());
+            hosts.push(b'\n');
+        }
+        self.file("/etc/hosts", hosts)?;
+        self.file(
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\n\
+             protocols: files\nservices: files\n",
+        )?;
+        self.link(Path::new("/etc/mtab"), Path::new("/proc/self/mounts"))?;
+        if sandbox.network == Network::Host {
+            let path = Path::new("/etc/resolv.conf");
+            let real = path.canonicalize().ok().filter(|real| real.is_file());
+            if let Some(real) = real {
+                self.bind(&real, path, false, READ_ONLY, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn private_folders(&mut self) -> Result<(), LaunchError> {
+        self.memory("/tmp", "mode=1777", MountAttr::empty(), None)?;
+        let options = self.owned("mode=700");
+        let home = self.home;
+        self.memory(home, &options, MountAttr::empty(), None)?;
+        // Git refuses a repository of another owner, as the host's are when
+        // root runs the program; where it looks beside the home folder depends
+        // on how it was built.
+        self.file(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n")
+    }
+}

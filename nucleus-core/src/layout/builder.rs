@@ -1,0 +1,161 @@
+//! What all parts of a layout are made with: the steps, and the list of what
+//! they have made.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::Ids;
+use crate::error::LaunchError;
+use crate::host::{Host, Node};
+use crate::landlock::Grants;
+use crate::plan::{IdMaps, MountAttr, Step};
+use crate::strings::c_string;
+
+/// For what the program may read and execute.
+pub(super) const READ_ONLY: MountAttr = MountAttr::RDONLY
+    .union(MountAttr::NOSUID)
+    .union(MountAttr::NODEV);
+
+pub(super) struct Builder<'a> {
+    pub(super) host: &'a Host,
+    pub(super) ids: Ids,
+    pub(super) home: &'a Path,
+    /// What is taken from the host.
+    pub(super) takes: Vec<Step>,
+    /// What is made in the new root.
+    pub(super) steps: Vec<Step>,
+    pub(super) grants: Grants,
+    pub(super) mount_ids: Vec<IdMaps>,
+    pub(super) made: BTreeSet<PathBuf>,
+    /// What the program can see of the host.
+    pub(super) shown: Vec<PathBuf>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(host: &'a Host, ids: Ids, home: &'a Path) -> Self {
+        Self {
+            host,
+            ids,
+            home,
+            takes: Vec::new(),
+            steps: Vec::new(),
+            grants: Grants::new(host.landlock_abi),
+            mount_ids: Vec::new(),
+            made: BTreeSet::new(),
+            shown: Vec::new(),
+        }
+    }
+
+    /// Makes a folder and those above it.
+    pub(super) fn folder(&mut self, path: &Path, mode: u32) -> Result<(), LaunchError> {
+        if path.parent().is_none() || !self.made.insert(path.to_owned()) {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.folder(parent, 0o755)?;
+        }
+        self.steps.push(Step::MakeDir {
+            path: c_string("path", path)?,
+            mode,
+        });
+        Ok(())
+    }
+
+    pub(super) fn file(
+        &mut self,
+        path: impl AsRef<Path>,
+        content: impl Into<Vec<u8>>,
+    ) -> Result<(), LaunchError> {
+        let path = path.as_ref();
+        self.folder(path.parent().unwrap_or(Path::new("/")), 0o755)?;
+        self.steps.push(Step::WriteFile {
+            path: c_string("path", path)?,
+            content: content.into(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn link(&mut self, path: &Path, target: &Path) -> Result<(), LaunchError> {
+        self.folder(path.parent().unwrap_or(Path::new("/")), 0o755)?;
+        self.steps.push(Step::Symlink {
+            target: c_string("path", target)?,
+            path: c_string("path", path)?,
+        });
+        Ok(())
+    }
+
+    /// Shows `source` at `target`.
+    pub(super) fn bind(
+        &mut self,
+        source: &Path,
+        target: &Path,
+        is_folder: bool,
+        attr: MountAttr,
+        ids: Option<usize>,
+    ) -> Result<(), LaunchError> {
+        if is_folder {
+            self.folder(target, 0o755)?;
+        } else {
+            self.folder(target.parent().unwrap_or(Path::new("/")), 0o755)?;
+            self.steps.push(Step::WriteFile {
+                path: c_string("path", target)?,
+                content: Vec::new(),
+            });
+        }
+        self.steps.push(Step::Place {
+            tree: self.takes.len(),
+            path: c_string("path", target)?,
+        });
+        self.takes.push(Step::Take {
+            source: c_string("path", source)?,
+            attr,
+            recursive: is_folder,
+            ids,
+        });
+        Ok(())
+    }
+
+    /// A node of the host at its own path, read-only.
+    pub(super) fn show(&mut self, path: &Path, node: &Node) -> Result<(), LaunchError> {
+        match node {
+            Node::Link(target) => self.link(path, target),
+            Node::Folder => self.bind(path, path, true, READ_ONLY, None),
+            Node::File => self.bind(path, path, false, READ_ONLY, None),
+        }
+    }
+
+    /// A writable folder in memory.
+    pub(super) fn memory(
+        &mut self,
+        path: impl AsRef<Path>,
+        options: &str,
+        more: MountAttr,
+        size: Option<u64>,
+    ) -> Result<(), LaunchError> {
+        let path = path.as_ref();
+        self.folder(path, 0o755)?;
+        let mut options = options.to_owned();
+        if let Some(size) = size {
+            let _infallible = write!(options, ",size={size}");
+        }
+        self.steps.push(Step::Tmpfs {
+            path: c_string("path", path)?,
+            options: c_string("path", OsStr::new(&options))?,
+            attr: MountAttr::NOSUID | MountAttr::NODEV | more,
+        });
+        self.grants.write(path, true)
+    }
+
+    /// Options for a tmpfs that is the program's.
+    pub(super) fn owned(&self, options: &str) -> String {
+        // As the process that mounts sees the program's ids.
+        let (uid, gid) = if self.host.is_root() {
+            self.ids.outside
+        } else {
+            self.ids.inside
+        };
+        format!("{options},uid={uid},gid={gid}")
+    }
+}

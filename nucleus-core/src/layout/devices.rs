@@ -1,0 +1,54 @@
+//! `/dev` and `/proc`.
+
+use std::path::Path;
+
+use super::builder::Builder;
+use crate::error::LaunchError;
+use crate::host::Node;
+use crate::plan::{MountAttr, Step};
+use crate::strings::c_string;
+
+impl Builder<'_> {
+    /// The devices that every program may use, and terminals of its own.
+    pub(super) fn devices(&mut self) -> Result<(), LaunchError> {
+        for name in ["full", "null", "random", "tty", "urandom", "zero"] {
+            let path = Path::new("/dev").join(name);
+            let attr = MountAttr::NOSUID | MountAttr::NOEXEC;
+            self.bind(&path, &path, false, attr, None)?;
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("ptmx", "pts/ptmx"),
+            ("stderr", "/proc/self/fd/2"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+        ] {
+            self.link(&Path::new("/dev").join(name), Path::new(target))?;
+        }
+        self.folder(Path::new("/dev/pts"), 0o755)?;
+        self.steps.push(Step::Devpts(c_string("path", "/dev/pts")?));
+        self.grants.devices("/dev")?;
+        self.memory("/dev/shm", "mode=1777", MountAttr::NOEXEC, None)
+    }
+
+    pub(super) fn proc(&mut self, nested: bool) -> Result<(), LaunchError> {
+        self.folder(Path::new("/proc"), 0o555)?;
+        self.steps.push(Step::Place {
+            tree: self.takes.len(),
+            path: c_string("path", "/proc")?,
+        });
+        self.takes.push(Step::TakeProc);
+        self.grants.proc("/proc")?;
+        if nested {
+            return Ok(());
+        }
+        for (path, node) in &self.host.sensitive_proc {
+            let path = c_string("path", path)?;
+            self.steps.push(match node {
+                Node::Folder => Step::MaskDir(path),
+                Node::File | Node::Link(_) => Step::MaskFile(path),
+            });
+        }
+        Ok(())
+    }
+}
