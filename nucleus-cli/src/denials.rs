@@ -4,28 +4,27 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitStatus;
 
 use anyhow::Context;
 use nucleus_audit::{
     Belonging, Call, Denial, DenialReport, Denials, Event, LogPurpose, PtraceMode, Scope,
 };
-use nucleus_core::Command;
 use nucleus_seccomp::{Action, Arch, InstallFlags, Policy, SeccompData};
 
 use crate::event_json::{Line, Verdict};
-use crate::session::{self, WatchSource};
+use crate::exit::Ended;
+use crate::session::{self, Job, WatchSource};
 use crate::{filter, sys};
 
-/// Runs `command` under `policy` to its end; tells what was denied. A tracer
+/// Runs `job` under `policy` to its end; tells what was denied. A tracer
 /// denies as `mode` says.
 pub(crate) fn watch(
-    command: &mut Command,
+    job: &mut Job,
     policy: &Policy,
     mode: PtraceMode,
     source: WatchSource,
     mut events: Option<Events>,
-) -> anyhow::Result<(ExitStatus, DenialReport)> {
+) -> anyhow::Result<(Ended, DenialReport)> {
     // The source passes on what is of this run alone.
     let mut denials = Denials::new(Scope::All);
     let mut see = |event: &Event, pid| {
@@ -37,14 +36,15 @@ pub(crate) fn watch(
     };
     let watched = match source.log() {
         None => {
-            command.filter_flags(policy.install_flags());
-            command.filter(filter::reporting(policy)?);
-            session::watch(command, mode, see)?
+            job.command.filter_flags(policy.install_flags());
+            job.command.filter(filter::reporting(policy)?);
+            session::watch(job, mode, see)?
         }
         Some(kind) => {
-            command.filter_flags(policy.install_flags() | InstallFlags::LOG);
-            command.filter(filter::enforcing(policy)?);
-            session::watch_log(command, kind, LogPurpose::Denials, |event, pid| {
+            job.command
+                .filter_flags(policy.install_flags() | InstallFlags::LOG);
+            job.command.filter(filter::enforcing(policy)?);
+            session::watch_log(job, kind, LogPurpose::Denials, |event, pid| {
                 see(&with_errno(event, policy), pid);
             })?
         }
@@ -53,7 +53,7 @@ pub(crate) fn watch(
     if let Some(events) = events {
         events.finish(&report)?;
     }
-    Ok((watched.status, report))
+    Ok((watched.ended, report))
 }
 
 /// Where every denial goes as NDJSON, the verdict as the last line.

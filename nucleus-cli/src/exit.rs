@@ -1,5 +1,6 @@
 //! Exit codes: the one table (as `env`, `timeout` and `chroot` use them).
 
+use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
@@ -9,6 +10,8 @@ use nucleus_core::LaunchError;
 pub(crate) const SUCCESS: u8 = 0;
 /// A comparison or a check that says "no".
 pub(crate) const DIFFERENT: u8 = 1;
+/// The program was ended because its time was up.
+pub(crate) const TIMED_OUT: u8 = 124;
 /// nucleus itself failed; the program may not have run.
 pub(crate) const FAILURE: u8 = 125;
 
@@ -42,6 +45,33 @@ impl From<ExitStatus> for Exit {
             code.and_then(|code| u8::try_from(code).ok())
                 .unwrap_or(FAILURE),
         )
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The program came to its own end, or something else killed it.
+    Itself(ExitStatus),
+    /// nucleus ended it.
+    TimedOut,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Itself(status) => status.fmt(f),
+            Self::TimedOut => f.write_str("time-out"),
+        }
+    }
+}
+
+impl From<Ended> for Exit {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Itself(status) => status.into(),
+            Ended::TimedOut => Self(TIMED_OUT),
+        }
     }
 }
 

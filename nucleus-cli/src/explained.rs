@@ -4,30 +4,31 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::sync::Arc;
 
 use anyhow::Context;
 use nucleus_audit::{Belonging, Call, DenialReport, Denials, Event, Place, Scope, lineage};
-use nucleus_core::Command;
 use nucleus_seccomp::{Action, Completeness, InstallFlags, Policy};
 use nucleus_supervisor::{Errno, Listener, Receiver, Reply, Request};
 
 use crate::denials::{self, Events, Remedy};
 use crate::event_json::Line;
+use crate::exit::Ended;
+use crate::session::Job;
 use crate::{filter, report, session};
 
-/// Runs `command` under `policy` to its end; says the first of each kind of
+/// Runs `job` under `policy` to its end; says the first of each kind of
 /// denial at once, with all that is known of it.
 pub(crate) fn run(
-    command: &mut Command,
+    job: &mut Job,
     policy: &Policy,
     remedy: Remedy<'_>,
     events: Option<Events>,
-) -> anyhow::Result<(ExitStatus, DenialReport)> {
-    command.filter(filter::asking(policy)?);
-    command.filter_flags(policy.install_flags() | InstallFlags::WAIT_KILLABLE_RECV);
-    session::serve(command, |listener, program| {
+) -> anyhow::Result<(Ended, DenialReport)> {
+    job.command.filter(filter::asking(policy)?);
+    job.command
+        .filter_flags(policy.install_flags() | InstallFlags::WAIT_KILLABLE_RECV);
+    session::serve(job, |listener, program| {
         answer_all(listener, program, policy, remedy, events)
     })
 }

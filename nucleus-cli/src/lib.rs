@@ -17,6 +17,7 @@ mod filter;
 mod profile_file;
 mod recording;
 mod report;
+mod running;
 mod session;
 mod signals;
 mod sys;

@@ -1,20 +1,19 @@
-//! One run of a program: launch, watch, pass signals on, wait.
+//! One run of a program: launch, watch, and wait for its end.
 
 use std::os::fd::OwnedFd;
-use std::process::ExitStatus;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use nucleus_audit::{
     Belonging, Event, LogKind, LogPurpose, LogSource, PtraceMode, PtraceSource, Scope, Source,
     enter_session,
 };
-use nucleus_core::{Child, Command};
+use nucleus_core::Command;
 use nucleus_seccomp::Completeness;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
+use crate::exit::Ended;
+use crate::running::{Running, TimeLimit};
 use crate::signals::Signals;
 
 /// What sees the calls of a watched run.
@@ -39,165 +38,151 @@ impl WatchSource {
     }
 }
 
+/// A command, and what nucleus does about its run beside waiting for it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) command: Command,
+    /// The program is in a session of its own, which no signal of nucleus's
+    /// terminal reaches.
+    pub(crate) own_session: bool,
+    pub(crate) time_limit: Option<TimeLimit>,
+}
+
+impl From<Command> for Job {
+    fn from(command: Command) -> Self {
+        Self {
+            command,
+            own_session: false,
+            time_limit: None,
+        }
+    }
+}
+
 /// How a watched run ended.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    pub(crate) status: ExitStatus,
+    pub(crate) ended: Ended,
     /// The name of the source that watched.
     pub(crate) source: &'static str,
     pub(crate) completeness: Completeness,
 }
 
-/// Runs `command` to its end.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
-    let signals = Signals::block().context("cannot block signals to pass them on")?;
-    let mut child = command.spawn()?;
-    wait(&mut child, &signals)
+/// Runs the job to its end.
+pub(crate) fn run(job: &mut Job) -> anyhow::Result<Ended> {
+    let signals = Signals::block()?;
+    Running::start(job, signals)?.wait()
 }
 
-/// Runs `command` to its end under a tracer that hands each event to `observe`,
+/// Runs the job to its end under a tracer that hands each event to `observe`,
 /// with the program's process id.
 ///
 /// The tracer lives on a thread of its own, because ptrace binds tracees to a
 /// thread. When that thread ends early, for whatever reason, the kernel kills
 /// what it traced (PTRACE_O_EXITKILL): nothing goes on unwatched.
 pub(crate) fn watch(
-    command: &mut Command,
+    job: &mut Job,
     mode: PtraceMode,
     mut observe: impl FnMut(&Event, u32) + Send,
 ) -> anyhow::Result<Watched> {
-    let signals = Signals::block().context("cannot block signals to pass them on")?;
-    let mut child = command.hold(true).spawn()?;
-    let pid = child.program_pid();
-    thread::scope(|scope| {
-        let (seized, is_seized) = mpsc::sync_channel(1);
-        let tracer = scope.spawn(move || {
-            let mut source = PtraceSource::seize(pid, mode)?;
-            // Nobody listens only when the main thread has failed, and says why.
-            seized.send(()).ok();
-            while let Some(event) = source.next()? {
-                observe(&event, pid);
-            }
-            Ok((source.name(), source.completeness()))
-        });
-        let status = match is_seized.recv() {
-            Ok(()) => child
-                .release()
-                .map_err(anyhow::Error::from)
-                .and_then(|()| wait(&mut child, &signals)),
+    let signals = Signals::block()?;
+    job.command.hold(true);
+    let mut running = Running::start(job, signals)?;
+    let pid = running.child.program_pid();
+    let (seized, is_seized) = mpsc::sync_channel(1);
+    let trace = move || -> anyhow::Result<_> {
+        let mut source = PtraceSource::seize(pid, mode)?;
+        // Nobody listens only when the main thread has failed, and says why.
+        seized.send(()).ok();
+        drain(&mut source, |event| observe(event, pid))
+    };
+    let (ended, (source, completeness)) = beside(trace, || {
+        match is_seized.recv() {
+            Ok(()) => running.child.release()?,
             // The tracer ended without attaching; its own error says why.
-            Err(mpsc::RecvError) => child
-                .kill()
-                .map_err(anyhow::Error::from)
-                .and_then(|()| wait(&mut child, &signals)),
-        };
-        let traced: Result<_, nucleus_audit::Error> = tracer
-            .join()
-            .map_err(|_panic| anyhow::anyhow!("the tracer thread panicked"))?;
-        let (source, completeness) = traced?;
-        Ok(Watched {
-            status: status?,
-            source,
-            completeness,
-        })
+            Err(mpsc::RecvError) => running.child.kill()?,
+        }
+        running.wait()
+    })?;
+    Ok(Watched {
+        ended,
+        source,
+        completeness,
     })
 }
 
-/// Runs `command` to its end in an audit session of its own, and hands each of
+/// Runs the job to its end in an audit session of its own, and hands each of
 /// the kernel's records of that session to `observe`, with the program's
 /// process id.
 pub(crate) fn watch_log(
-    command: &mut Command,
+    job: &mut Job,
     kind: LogKind,
     purpose: LogPurpose,
     mut observe: impl FnMut(&Event, u32) + Send,
 ) -> anyhow::Result<Watched> {
-    let signals = Signals::block().context("cannot block signals to pass them on")?;
+    let signals = Signals::block()?;
     let mut source = LogSource::open(kind, purpose)?;
     let stopper = source.stopper();
     let mut session = Scope::Session(enter_session()?);
-    let mut child = command.spawn()?;
-    let pid = child.program_pid();
-    thread::scope(|scope| {
-        let reader = scope.spawn(move || {
-            while let Some(event) = source.next()? {
-                if session.judge(&event) == Belonging::Ours {
-                    observe(&event, pid);
-                }
+    let mut running = Running::start(job, signals)?;
+    let pid = running.child.program_pid();
+    let read = move || {
+        drain(&mut source, |event| {
+            if session.judge(event) == Belonging::Ours {
+                observe(event, pid);
             }
-            Ok((source.name(), source.completeness()))
-        });
-        let status = wait(&mut child, &signals);
-        stopper.stop()?;
-        let read: Result<_, nucleus_audit::Error> = reader
-            .join()
-            .map_err(|_panic| anyhow::anyhow!("the thread that reads records panicked"))?;
-        let (source, completeness) = read?;
-        Ok(Watched {
-            status: status?,
-            source,
-            completeness,
         })
+    };
+    let (ended, (source, completeness)) = beside(read, || {
+        let ended = running.wait();
+        stopper.stop()?;
+        ended
+    })?;
+    Ok(Watched {
+        ended,
+        source,
+        completeness,
     })
 }
 
-/// Runs `command` to its end; `serve` answers, on a thread of its own, what
-/// the filter leaves to a listener, and is given the program's id. It ends when
+/// Runs the job to its end; `serve` answers, on a thread of its own, what the
+/// filter leaves to a listener, and is given the program's id. It ends when
 /// nobody is left to ask.
 pub(crate) fn serve<T: Send>(
-    command: &mut Command,
+    job: &mut Job,
     serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
-) -> anyhow::Result<(ExitStatus, T)> {
-    let signals = Signals::block().context("cannot block signals to pass them on")?;
-    let mut child = command.listen(true).spawn()?;
-    let listener = child.take_listener()?;
-    let pid = child.program_pid();
-    thread::scope(|scope| {
-        let server = scope.spawn(move || serve(listener, pid));
-        let status = wait(&mut child, &signals);
-        let served = server
-            .join()
-            .map_err(|_panic| anyhow::anyhow!("the thread that answers calls panicked"))?;
-        Ok((status?, served?))
-    })
+) -> anyhow::Result<(Ended, T)> {
+    let signals = Signals::block()?;
+    job.command.listen(true);
+    let mut running = Running::start(job, signals)?;
+    let listener = running.child.take_listener()?;
+    let pid = running.child.program_pid();
+    beside(move || serve(listener, pid), || running.wait())
 }
 
-/// Waits for the program and passes on what arrives meanwhile. What the
-/// terminal sends has reached the program already.
-fn wait(child: &mut Child, signals: &Signals) -> anyhow::Result<ExitStatus> {
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        let mut fds = [
-            PollFd::from_borrowed_fd(child.status_fd(), PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).context("cannot wait for the program"),
-        }
-        while let Some(arrived) = signals
-            .next()
-            .context("cannot read the signals to pass on")?
-        {
-            if has_ended(child)? {
-                // Only what the program has left running is still waited for.
-                child
-                    .kill()
-                    .context("cannot kill what the program left running")?;
-            } else if !arrived.from_kernel {
-                child.signal(arrived.signal).with_context(|| {
-                    format!("cannot pass signal {} on to the program", arrived.signal)
-                })?;
-            }
-        }
+/// Hands each event to `observe`, to the end of the source.
+fn drain(
+    source: &mut impl Source,
+    mut observe: impl FnMut(&Event),
+) -> anyhow::Result<(&'static str, Completeness)> {
+    while let Some(event) = source.next()? {
+        observe(&event);
     }
+    Ok((source.name(), source.completeness()))
 }
 
-/// Whether the program itself has ended, whatever it has left running.
-fn has_ended(child: &Child) -> anyhow::Result<bool> {
-    let mut fds = [PollFd::from_borrowed_fd(child.pidfd(), PollFlags::IN)];
-    let ready = poll(&mut fds, Some(&Timespec::default())).context("cannot look at the program")?;
-    Ok(ready > 0)
+/// Runs `work` on a thread of its own while `wait` waits for the program, whose
+/// end must end the work, too. When both fail, the work's error is the cause.
+fn beside<T: Send>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+    wait: impl FnOnce() -> anyhow::Result<Ended>,
+) -> anyhow::Result<(Ended, T)> {
+    thread::scope(|scope| {
+        let worker = scope.spawn(work);
+        let ended = wait();
+        let done = worker
+            .join()
+            .map_err(|_panic| anyhow!("the thread that watches the program panicked"))?;
+        let done = done?;
+        Ok((ended?, done))
+    })
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use anyhow::Context;
+
 use crate::sys::{self, Arrived};
 
 /// What a user or a service manager sends to a running command. SIGTSTP and
@@ -24,8 +26,10 @@ impl Signals {
     /// Blocks the forwarded signals in this thread and in those it starts
     /// later. Must come before the program is launched: a signal that arrives
     /// in between waits instead of ending nucleus alone.
-    pub(crate) fn block() -> io::Result<Self> {
-        sys::block_and_open(&FORWARDED).map(Self)
+    pub(crate) fn block() -> anyhow::Result<Self> {
+        sys::block_and_open(&FORWARDED)
+            .map(Self)
+            .context("cannot block signals to pass them on")
     }
 
     /// The next signal that has arrived, if any.

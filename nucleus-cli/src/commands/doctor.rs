@@ -205,7 +205,9 @@ fn ptrace() -> anyhow::Result<String> {
     let mut calls = 0_u32;
     let mut command = quiet("true");
     command.filter(Program::trace_all());
-    session::watch(&mut command, PtraceMode::Record, |_event, _pid| calls += 1)?;
+    session::watch(&mut command.into(), PtraceMode::Record, |_event, _pid| {
+        calls += 1
+    })?;
     ensure!(calls > 0, "the tracer saw no call");
     Ok(format!("saw the {calls} calls of true"))
 }

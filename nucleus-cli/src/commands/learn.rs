@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 
 use anyhow::{Context, bail, ensure};
 use nucleus_audit::PtraceMode;
@@ -13,7 +12,7 @@ use nucleus_seccomp::proof::{self, Answer, CounterExample};
 use super::program::Program;
 use super::sandbox::SandboxArgs;
 use crate::denials::{self, Remedy};
-use crate::exit::Exit;
+use crate::exit::{Ended, Exit};
 use crate::recording::{self, Recording};
 use crate::session::WatchSource;
 use crate::{filter, report};
@@ -70,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let output = AtomicFile::create(&path)?;
     let trace_output = args.trace.as_deref().map(AtomicFile::create).transpose()?;
 
-    let (traces, status) = record(args, trace_output)?;
+    let (traces, ended) = record(args, trace_output)?;
     let profile = generate(&traces, &args.generate.resolve(filter::native()?))?;
     for note in notes(&traces)? {
         report::note(note);
@@ -86,10 +85,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         program.insns().len(),
     ));
     if !args.no_second_run {
-        second_run(args, &policy, status)?;
+        second_run(args, &policy, ended)?;
     }
     output.commit_with(json.as_bytes())?;
-    Ok(status.into())
+    Ok(ended.into())
 }
 
 /// Proves that the filter gives each call the verdict that the profile gives
@@ -104,41 +103,38 @@ fn prove(policy: &Policy, program: &nucleus_seccomp::Program) -> anyhow::Result<
     }
 }
 
-/// The traced runs; the status is that of the last.
-fn record(
-    args: &Args,
-    trace_output: Option<AtomicFile>,
-) -> anyhow::Result<(Vec<Trace>, ExitStatus)> {
+/// The traced runs; with how the last one ended.
+fn record(args: &Args, trace_output: Option<AtomicFile>) -> anyhow::Result<(Vec<Trace>, Ended)> {
     let mut traces = Vec::new();
     let mut last = None;
     for _ in 0..args.runs {
-        let mut command = args.sandbox.command(&args.program)?;
-        let Recording { trace, status } =
-            recording::record(&mut command, &args.program.command, args.source)?;
+        let mut sandboxed = args.sandbox.command(&args.program)?;
+        let Recording { trace, ended } =
+            recording::record(&mut sandboxed, &args.program.command, args.source)?;
         report::note(format_args!(
-            "traced: {} calls, {} unique, by {}; {}; {status}",
+            "traced: {} calls, {} unique, by {}; {}; {ended}",
             trace.total(),
             trace.calls().len(),
             trace.origin().source,
             report::verdict(trace.completeness()),
         ));
         traces.push(trace);
-        last = Some(status);
+        last = Some(ended);
     }
     if let (Some(output), Some(first)) = (trace_output, traces.first()) {
         first.clone().save(output)?;
     }
-    let status = last.context("--runs is at least 1")?;
-    Ok((traces, status))
+    let ended = last.context("--runs is at least 1")?;
+    Ok((traces, ended))
 }
 
 /// Runs the program under the profile, and fails when anything is denied to it.
 /// A tracer lets that go on, so that the run shows all that is missing and does
 /// not hang for the first; where nothing is denied, it went as `run` would.
-fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result<()> {
-    let mut command = args.sandbox.command(&args.program)?;
-    let (status, report) = denials::watch(
-        &mut command,
+fn second_run(args: &Args, policy: &Policy, first: Ended) -> anyhow::Result<()> {
+    let mut sandboxed = args.sandbox.command(&args.program)?;
+    let (ended, report) = denials::watch(
+        &mut sandboxed,
         policy,
         PtraceMode::Rehearse,
         args.source,
@@ -161,7 +157,7 @@ fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result
          trace more runs of this program with --runs 3",
         names.join(", ")
     );
-    if status == first {
+    if ended == first {
         report::note(format_args!(
             "second run under the profile: nothing denied, {first} as before"
         ));
@@ -169,7 +165,7 @@ fn second_run(args: &Args, policy: &Policy, first: ExitStatus) -> anyhow::Result
         report::note(format_args!(
             "second run under the profile: nothing denied, but {} where the first had {first}; \
              a program that changes what it works on may do that",
-            status
+            ended
         ));
     }
     Ok(())

@@ -81,10 +81,10 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         None => Profile::sandbox_default(),
     };
     let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
-    let mut command = args.sandbox.command(&args.program)?;
+    let mut sandboxed = args.sandbox.command(&args.program)?;
     let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
     if *explain {
-        let (status, report) = explained::run(&mut command, &policy, remedy, events)?;
+        let (ended, report) = explained::run(&mut sandboxed, &policy, remedy, events)?;
         for denial in report.denials.iter().filter(|denial| denial.count > 1) {
             report::note(format_args!(
                 "denied {} times in all: {}",
@@ -92,25 +92,25 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
                 denials::name(&denial.call)
             ));
         }
-        return Ok(status.into());
+        return Ok(ended.into());
     }
     if *seccomp_log_denied || events.is_some() {
-        let (status, report) =
-            denials::watch(&mut command, &policy, PtraceMode::Deny, *source, events)?;
+        let (ended, report) =
+            denials::watch(&mut sandboxed, &policy, PtraceMode::Deny, *source, events)?;
         if *seccomp_log_denied {
             for denial in &report.denials {
                 report::note(denials::describe(denial, remedy));
             }
         }
         report::incomplete("the report of denied calls", &report.completeness);
-        return Ok(status.into());
+        return Ok(ended.into());
     }
-    command.filter_flags(policy.install_flags());
-    command.filter(filter::enforcing(&policy)?);
+    sandboxed.command.filter_flags(policy.install_flags());
+    sandboxed.command.filter(filter::enforcing(&policy)?);
     if args.print_plan {
-        write!(io::stdout(), "{}", command.plan()?)
+        write!(io::stdout(), "{}", sandboxed.command.plan()?)
             .context("cannot write the plan to standard output")?;
         return Ok(Exit::SUCCESS);
     }
-    Ok(session::run(&mut command)?.into())
+    Ok(session::run(&mut sandboxed)?.into())
 }

@@ -49,12 +49,12 @@ pub(crate) fn record_to(
     program: &Program,
 ) -> anyhow::Result<Exit> {
     let output = AtomicFile::create(path)?;
-    let mut command = sandbox.command(program)?;
-    let Recording { trace, status } = recording::record(&mut command, &program.command, source)?;
+    let mut sandboxed = sandbox.command(program)?;
+    let Recording { trace, ended } = recording::record(&mut sandboxed, &program.command, source)?;
     trace.save(output)?;
     report::incomplete(
         &format!("the trace {}", path.display()),
         trace.completeness(),
     );
-    Ok(status.into())
+    Ok(ended.into())
 }

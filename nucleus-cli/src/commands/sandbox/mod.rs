@@ -4,6 +4,7 @@ pub(crate) mod cgroup;
 mod files;
 mod network;
 mod rlimits;
+mod time;
 mod value;
 
 use std::collections::BTreeSet;
@@ -20,8 +21,10 @@ use self::cgroup::{CgroupArgs, Limited};
 use self::files::FileArgs;
 use self::network::NetworkArgs;
 use self::rlimits::RlimitArgs;
+use self::time::TimeArgs;
 use self::value::split_at_byte;
 use super::program::Program;
+use crate::session::Job;
 
 /// The sandbox around the program.
 #[derive(Debug, clap::Args)]
@@ -58,30 +61,33 @@ pub(crate) struct SandboxArgs {
     network: NetworkArgs,
 
     #[command(flatten)]
+    time: TimeArgs,
+
+    #[command(flatten)]
     rlimits: RlimitArgs,
 
     #[command(flatten)]
     cgroup: CgroupArgs,
 }
 
-/// A command, and what it is confined by for as long as this lives.
+/// A job, and what it is confined by for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Sandboxed {
-    command: Command,
+    job: Job,
     _limited: Option<Limited>,
 }
 
 impl Deref for Sandboxed {
-    type Target = Command;
+    type Target = Job;
 
-    fn deref(&self) -> &Command {
-        &self.command
+    fn deref(&self) -> &Job {
+        &self.job
     }
 }
 
 impl DerefMut for Sandboxed {
-    fn deref_mut(&mut self) -> &mut Command {
-        &mut self.command
+    fn deref_mut(&mut self) -> &mut Job {
+        &mut self.job
     }
 }
 
@@ -108,7 +114,11 @@ impl SandboxArgs {
         }
         let limited = self.cgroup.apply(&mut command)?;
         Ok(Sandboxed {
-            command,
+            job: Job {
+                own_session: !self.host && self.terminal() == Terminal::Detached,
+                time_limit: self.time.limit(),
+                command,
+            },
             _limited: limited,
         })
     }
@@ -118,17 +128,22 @@ impl SandboxArgs {
             return Ok(View::Host);
         }
         let sandbox = Isolation::new()
-            .terminal(if std::io::stdin().is_terminal() {
-                Terminal::Shared
-            } else {
-                Terminal::Detached
-            })
+            .terminal(self.terminal())
             .landlock(!self.no_landlock)
             .nested(self.allow_nested);
         let sandbox = self.network.apply(sandbox);
         let sandbox = self.rlimits.apply(sandbox);
         let sandbox = self.files.apply(sandbox)?;
         Ok(View::Isolated(sandbox))
+    }
+
+    /// A program that reads from the terminal is under its control, too.
+    fn terminal(&self) -> Terminal {
+        if std::io::stdin().is_terminal() {
+            Terminal::Shared
+        } else {
+            Terminal::Detached
+        }
     }
 
     fn start_folder(&self) -> anyhow::Result<Option<PathBuf>> {

@@ -1,0 +1,203 @@
+//! Waiting for a program: signals are passed on to it, and its time runs out.
+
+use std::fmt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use nucleus_core::Child;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::exit::Ended;
+use crate::report;
+use crate::session::Job;
+use crate::signals::Signals;
+
+/// How long a program may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeLimit {
+    /// Until it is asked to end, by SIGTERM.
+    pub(crate) after: Duration,
+    /// From then on until all of it is killed.
+    pub(crate) kill_after: Duration,
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    signals: Signals,
+    own_session: bool,
+    clock: Option<Clock>,
+}
+
+impl Running {
+    /// Starts the job. Threads that were started since `signals` was made
+    /// leave the signals to it.
+    pub(crate) fn start(job: &mut Job, signals: Signals) -> anyhow::Result<Self> {
+        let child = job.command.spawn()?;
+        Ok(Self {
+            child,
+            signals,
+            own_session: job.own_session,
+            clock: job.time_limit.map(Clock::start),
+        })
+    }
+
+    /// Waits for the program's end, and passes on what arrives meanwhile.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<Ended> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(self.ended(status));
+            }
+            self.sleep()?;
+            self.pass_signals_on()?;
+            if let Some(clock) = &mut self.clock {
+                clock.look(&mut self.child)?;
+            }
+        }
+    }
+
+    fn ended(&self, status: ExitStatus) -> Ended {
+        match &self.clock {
+            Some(clock) if clock.stage != Stage::Running => {
+                report::note(format_args!("timed out after {clock}"));
+                Ended::TimedOut
+            }
+            _ => Ended::Itself(status),
+        }
+    }
+
+    /// Until there is something to do.
+    fn sleep(&self) -> anyhow::Result<()> {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.child.status_fd(), PollFlags::IN),
+            PollFd::new(&self.signals, PollFlags::IN),
+        ];
+        let mut left = None;
+        if let Some(clock) = &self.clock {
+            left = clock.left();
+            if clock.stage == Stage::Asked {
+                fds.push(PollFd::from_borrowed_fd(self.child.pidfd(), PollFlags::IN));
+            }
+        }
+        let left = left.map(Timespec::try_from).transpose();
+        let left = left.context("cannot wait for that long")?;
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno).context("cannot wait for the program"),
+        }
+    }
+
+    fn pass_signals_on(&mut self) -> anyhow::Result<()> {
+        while let Some(arrived) = self
+            .signals
+            .next()
+            .context("cannot read the signals to pass on")?
+        {
+            if has_ended(&self.child)? {
+                // Only what the program has left running is still waited for.
+                self.child
+                    .kill()
+                    .context("cannot kill what the program left running")?;
+            } else if self.own_session || !arrived.from_kernel {
+                // What the terminal sends has reached the program already, if
+                // it is in the same session.
+                self.child.signal(arrived.signal).with_context(|| {
+                    format!("cannot pass signal {} on to the program", arrived.signal)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the program itself has ended, whatever it has left running.
+fn has_ended(child: &Child) -> anyhow::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(child.pidfd(), PollFlags::IN)];
+    let ready = poll(&mut fds, Some(&Timespec::default())).context("cannot look at the program")?;
+    Ok(ready > 0)
+}
+
+/// A time limit that runs.
+#[derive(Debug)]
+struct Clock {
+    limit: TimeLimit,
+    stage: Stage,
+    /// When the next stage comes.
+    next: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// It was sent SIGTERM.
+    Asked,
+    /// It has ended, and what it had left running was killed.
+    Swept,
+    /// It was still there after that.
+    Killed,
+}
+
+impl Clock {
+    fn start(limit: TimeLimit) -> Self {
+        Self {
+            limit,
+            stage: Stage::Running,
+            next: Instant::now() + limit.after,
+        }
+    }
+
+    /// How long until there is something to do; `None` when there is nothing.
+    fn left(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Running | Stage::Asked => {
+                Some(self.next.saturating_duration_since(Instant::now()))
+            }
+            Stage::Swept | Stage::Killed => None,
+        }
+    }
+
+    /// Does what it is time for.
+    fn look(&mut self, child: &mut Child) -> anyhow::Result<()> {
+        let is_over = Instant::now() >= self.next;
+        self.stage = match self.stage {
+            Stage::Running if is_over && !self.limit.kill_after.is_zero() => {
+                self.next += self.limit.kill_after;
+                // A program that stands still must go on, to see it.
+                for signal in [libc::SIGTERM, libc::SIGCONT] {
+                    child
+                        .signal(signal)
+                        .context("cannot ask the program to end")?;
+                }
+                Stage::Asked
+            }
+            Stage::Asked if has_ended(child)? => {
+                child
+                    .kill()
+                    .context("cannot kill what the program left running")?;
+                Stage::Swept
+            }
+            Stage::Running | Stage::Asked if is_over => {
+                child.kill().context("cannot kill the program")?;
+                Stage::Killed
+            }
+            stage => stage,
+        };
+        Ok(())
+    }
+}
+
+impl fmt::Display for Clock {
+    /// How the time limit ended the program.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TimeLimit { after, kill_after } = self.limit;
+        write!(f, "{after:?}: ")?;
+        match self.stage {
+            Stage::Killed if kill_after.is_zero() => f.write_str("killed"),
+            Stage::Killed => write!(f, "killed, {kill_after:?} after SIGTERM"),
+            Stage::Running | Stage::Asked | Stage::Swept => f.write_str("ended by SIGTERM"),
+        }
+    }
+}
