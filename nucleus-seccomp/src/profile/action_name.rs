@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::errno::errno_by_name;
 use super::suggest;
+use super::wire::Misfit;
 use crate::Action;
 
 /// An action without its data.
@@ -35,14 +36,20 @@ impl ActionName {
 
     /// The action with its data: an errno by number, or by podman's name,
     /// which wins as it does there.
-    pub(super) fn with(self, number: Option<u32>, name: Option<&str>) -> Result<Action, String> {
+    pub(super) fn with(self, number: Option<u32>, name: Option<&str>) -> Result<Action, Misfit> {
+        let misfit = |key, problem| Err(Misfit { key, problem });
         let (limit, make): (u32, fn(u16) -> Action) = match self.0 {
             "SCMP_ACT_ERRNO" => (MAX_ERRNO, Action::Errno),
             "SCMP_ACT_TRACE" => (u32::from(u16::MAX), Action::Trace),
             other if number.is_some() || name.is_some() => {
-                return Err(format!(
-                    "{other} takes no errno; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do"
-                ));
+                return misfit(
+                    if number.is_some() {
+                        "errnoRet"
+                    } else {
+                        "errno"
+                    },
+                    format!("{other} takes no errno; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do"),
+                );
             }
             "SCMP_ACT_ALLOW" => return Ok(Action::Allow),
             "SCMP_ACT_LOG" => return Ok(Action::Log),
@@ -51,16 +58,19 @@ impl ActionName {
             "SCMP_ACT_KILL_PROCESS" => return Ok(Action::KillProcess),
             _ => return Ok(Action::KillThread),
         };
-        let named =
-            match name.filter(|name| !name.is_empty()) {
-                Some(name) => Some(errno_by_name(name).ok_or_else(|| {
-                    format!("unknown errno {name:?}; write one such as \"EPERM\"")
-                })?),
-                None => None,
-            };
+        let named = match name.filter(|name| !name.is_empty()) {
+            Some(name) => match errno_by_name(name) {
+                None => {
+                    let problem = format!("unknown errno {name:?}; write one such as \"EPERM\"");
+                    return misfit("errno", problem);
+                }
+                known => known,
+            },
+            None => None,
+        };
         let numbered = match number {
             Some(number) if number > limit => {
-                return Err(format!("errno {number} is above {limit}"));
+                return misfit("errnoRet", format!("errno {number} is above {limit}"));
             }
             number => number.and_then(|number| u16::try_from(number).ok()),
         };

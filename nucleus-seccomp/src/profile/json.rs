@@ -1,24 +1,69 @@
 //! Reading and writing JSON.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::wire::{Misfit, Object};
 use super::{Position, Profile, wire};
 use crate::ProfileError;
 
 pub(super) fn read(json: &[u8]) -> Result<Profile, ProfileError> {
-    let profile: wire::Profile = serde_json::from_slice(json).map_err(|error| {
-        let at = Position {
-            line: error.line(),
-            column: error.column(),
+    let whole = Piece { json, at: 0 };
+    let mut profile: wire::Profile<&RawValue> = whole.parse(json)?;
+    let rules = profile.take_rules().into_iter().map(|rule| {
+        let text = rule.get().as_bytes();
+        let piece = Piece {
+            json,
+            at: text.as_ptr().addr() - json.as_ptr().addr(),
         };
-        // The position is in the variant; serde_json repeats it at the end.
-        let text = error.to_string();
-        let place = format!(" at line {} column {}", at.line, at.column);
-        let problem = text.strip_suffix(&place).unwrap_or(&text).to_owned();
-        ProfileError::Json { at, problem }
-    })?;
-    Profile::try_from(profile).map_err(|misfit| ProfileError::Json {
-        at: Position::of_string(json, misfit.key).unwrap_or(Position { line: 1, column: 1 }),
-        problem: misfit.problem,
-    })
+        let rule: wire::Rule = piece.parse(text)?;
+        rule.into_model().map_err(|misfit| piece.misfit(misfit))
+    });
+    let rules = rules.collect::<Result<_, _>>()?;
+    profile
+        .into_model(rules)
+        .map_err(|misfit| whole.misfit(misfit))
+}
+
+/// A value within a profile, for the places of what is wrong in it.
+struct Piece<'a> {
+    /// The whole profile.
+    json: &'a [u8],
+    /// Where the value begins.
+    at: usize,
+}
+
+impl<'a> Piece<'a> {
+    /// Reads the piece, which is `text`.
+    fn parse<T: Deserialize<'a>>(&self, text: &'a [u8]) -> Result<T, ProfileError> {
+        let parsed: Result<Object<T>, _> = serde_json::from_slice(text);
+        parsed.map(|Object(value)| value).map_err(|error| {
+            let within = Position {
+                line: error.line(),
+                column: error.column(),
+            };
+            // The position is in the variant; serde_json repeats it at the end.
+            let text = error.to_string();
+            let place = format!(" at line {} column {}", within.line, within.column);
+            let problem = text.strip_suffix(&place).unwrap_or(&text).to_owned();
+            ProfileError::Json {
+                at: Position::of_byte(self.json, self.at).then(within),
+                problem,
+            }
+        })
+    }
+
+    fn misfit(&self, misfit: Misfit) -> ProfileError {
+        let rest = self.json.get(self.at..).unwrap_or_default();
+        let start = Position::of_byte(self.json, self.at);
+        ProfileError::Json {
+            at: match Position::of_string(rest, misfit.key) {
+                Some(within) => start.then(within),
+                None => start,
+            },
+            problem: misfit.problem,
+        }
+    }
 }
 
 pub(super) fn write(profile: &Profile) -> String {
@@ -117,7 +162,23 @@ mod tests {
         refuses("", "line 1, column 0: EOF while parsing a value");
         refuses(
             "7",
-            "line 1, column 1: invalid type: integer `7`, expected a seccomp profile, which is a JSON object",
+            "line 1, column 1: invalid type: integer `7`, expected a JSON object",
+        );
+        refuses(
+            r#"["SCMP_ACT_ALLOW"]"#,
+            "line 1, column 0: invalid type: sequence, expected a JSON object",
+        );
+        refuses(
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\",\n \"syscalls\": [[\"read\"]]}",
+            "line 2, column 14: invalid type: sequence, expected a JSON object",
+        );
+        refuses(
+            &rule(r#""name": "a", "names": ["b"], "action": "SCMP_ACT_ALLOW""#),
+            "line 4, column 2: name beside names; a rule has one of them",
+        );
+        refuses(
+            &rule(r#""action": "SCMP_ACT_ALLOW""#),
+            "line 4, column 2: a rule without names; list its calls",
         );
         refuses("{}", "line 1, column 2: missing field `defaultAction`");
         refuses(
@@ -126,11 +187,11 @@ mod tests {
         );
         refuses(
             &rule(r#""names": ["read"], "action": "SCMP_ACT_KILL", "errnoRet": 1"#),
-            "line 5, column 1: in the rule that ends before this: SCMP_ACT_KILL takes no errno; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do",
+            "line 4, column 48: SCMP_ACT_KILL takes no errno; only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do",
         );
         refuses(
             &rule(r#""names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096"#),
-            "line 5, column 1: in the rule that ends before this: errno 4096 is above 4095",
+            "line 4, column 49: errno 4096 is above 4095",
         );
         refuses(
             &rule(r#""nmaes": ["read"]"#),
@@ -138,7 +199,7 @@ mod tests {
         );
         refuses(
             &rule(r#""names": [], "action": "SCMP_ACT_ALLOW""#),
-            "line 5, column 1: in the rule that ends before this: no names",
+            "line 4, column 2: names is empty; list the calls of the rule",
         );
         refuses(
             &rule(

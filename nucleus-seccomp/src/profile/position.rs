@@ -20,16 +20,36 @@ impl Position {
         let at = json
             .windows(quoted.len())
             .position(|window| window == quoted.as_bytes())?;
-        let before = &json[..at];
+        Some(Self::of_byte(json, at))
+    }
+
+    /// The place of a byte, by its index.
+    pub(super) fn of_byte(text: &[u8], at: usize) -> Self {
+        let before = text.get(..at).unwrap_or(text);
         let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
         let start = before
             .iter()
             .rposition(|&b| b == b'\n')
             .map_or(0, |n| n + 1);
-        Some(Self {
+        Self {
             line,
-            column: at - start + 1,
-        })
+            column: before.len() - start + 1,
+        }
+    }
+
+    /// The place of what is `within` a part of the text that begins here.
+    pub(super) fn then(self, within: Self) -> Self {
+        if within.line <= 1 {
+            Self {
+                line: self.line,
+                column: (self.column + within.column).saturating_sub(1),
+            }
+        } else {
+            Self {
+                line: self.line + within.line - 1,
+                column: within.column,
+            }
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! The JSON shapes, and the way between them and the model.
 
-use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::action_name::{ActionName, errno_ret};
 use super::words::Operator;
@@ -10,10 +15,11 @@ use super::{
 };
 use crate::KernelVersion;
 
+/// A profile with its rules as `R`: read as pieces of the text, so that an
+/// error in one has a place, and written as [`Rule`]s.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[serde(expecting = "a seccomp profile, which is a JSON object")]
-pub(super) struct Profile {
+pub(super) struct Profile<R> {
     #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
     default_action: ActionName,
@@ -24,14 +30,14 @@ pub(super) struct Profile {
     #[serde(skip_serializing_if = "Option::is_none")]
     architectures: Option<Vec<OciArch>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    arch_map: Option<Vec<WireMapping>>,
+    arch_map: Option<Vec<Object<WireMapping>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flags: Option<Vec<Flag>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listener_path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     listener_metadata: Option<String>,
-    syscalls: Option<Vec<Checked>>,
+    syscalls: Option<Vec<R>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,21 +47,9 @@ struct WireMapping {
     sub_architectures: Option<Vec<OciArch>>,
 }
 
-/// A rule whose parts go together, so that serde_json knows the place of one
-/// where they do not.
-#[derive(Deserialize)]
-#[serde(try_from = "Rule")]
-struct Checked(super::Rule);
-
-impl Serialize for Checked {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Rule::from(&self.0).serialize(serializer)
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Rule {
+pub(super) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<String>,
     #[serde(skip_serializing)]
@@ -67,11 +61,11 @@ struct Rule {
     #[serde(skip_serializing)]
     errno: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    args: Option<Vec<Arg>>,
+    args: Option<Vec<Object<Arg>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    includes: Option<WireCondition>,
+    includes: Option<Object<WireCondition>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    excludes: Option<WireCondition>,
+    excludes: Option<Object<WireCondition>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,18 +89,47 @@ struct WireCondition {
     min_kernel: Option<KernelVersion>,
 }
 
+/// A JSON object. What serde derives would take an array as well, by position.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
 /// Keys of a profile that do not go together.
 pub(super) struct Misfit {
-    /// The key to point at.
+    /// The key to point at, where it is there.
     pub(super) key: &'static str,
     pub(super) problem: String,
 }
 
-impl TryFrom<Profile> for super::Profile {
-    type Error = Misfit;
+impl<R> Profile<R> {
+    /// The rules, taken out.
+    pub(super) fn take_rules(&mut self) -> Vec<R> {
+        self.syscalls.take().unwrap_or_default()
+    }
 
-    fn try_from(profile: Profile) -> Result<Self, Misfit> {
-        let architectures = match (profile.architectures, profile.arch_map) {
+    /// The model, with these rules.
+    pub(super) fn into_model(self, rules: Vec<super::Rule>) -> Result<super::Profile, Misfit> {
+        let architectures = match (self.architectures, self.arch_map) {
             (Some(list), Some(map)) if !list.is_empty() && !map.is_empty() => {
                 return Err(Misfit {
                     key: "archMap",
@@ -114,68 +137,80 @@ impl TryFrom<Profile> for super::Profile {
                 });
             }
             (_, Some(map)) if !map.is_empty() => {
-                Architectures::Mapped(map.into_iter().map(ArchMapping::from).collect())
+                let map = map.into_iter().map(|Object(mapping)| mapping.into());
+                Architectures::Mapped(map.collect())
             }
             (Some(list), _) if !list.is_empty() => Architectures::Listed(list),
             _ => Architectures::Native,
         };
-        let default_action = profile
+        let default_action = self
             .default_action
-            .with(profile.default_errno_ret, profile.default_errno.as_deref())
-            .map_err(|problem| Misfit {
-                key: "defaultAction",
-                problem,
+            .with(self.default_errno_ret, self.default_errno.as_deref())
+            .map_err(|misfit| Misfit {
+                key: match misfit.key {
+                    "errno" => "defaultErrno",
+                    _ => "defaultErrnoRet",
+                },
+                ..misfit
             })?;
-        let rules = profile.syscalls.into_iter().flatten();
-        Ok(Self {
+        Ok(super::Profile {
             default_action,
             architectures,
-            flags: profile.flags.unwrap_or_default(),
-            listener_path: profile.listener_path,
-            listener_metadata: profile.listener_metadata,
-            rules: rules.map(|Checked(rule)| rule).collect(),
-            comment: profile.comment,
+            flags: self.flags.unwrap_or_default(),
+            listener_path: self.listener_path,
+            listener_metadata: self.listener_metadata,
+            rules,
+            comment: self.comment,
         })
     }
 }
 
-impl TryFrom<Rule> for Checked {
-    type Error = String;
-
-    fn try_from(rule: Rule) -> Result<Self, String> {
-        // serde_json is past the rule when it hears of this.
-        rule.into_model()
-            .map(Self)
-            .map_err(|problem| format!("in the rule that ends before this: {problem}"))
-    }
-}
-
 impl Rule {
-    fn into_model(self) -> Result<super::Rule, String> {
+    pub(super) fn into_model(self) -> Result<super::Rule, Misfit> {
+        let misfit = |key, problem: &str| {
+            Err(Misfit {
+                key,
+                problem: problem.to_owned(),
+            })
+        };
         let calls = match (self.name, self.names) {
             (Some(name), names) if names.as_ref().is_none_or(Vec::is_empty) => vec![name],
             (None, Some(names)) if !names.is_empty() => names,
-            (Some(_), _) => return Err("both name and names; a rule has one of them".to_owned()),
-            (None, _) => return Err("no names".to_owned()),
+            (Some(_), _) => return misfit("name", "name beside names; a rule has one of them"),
+            (None, Some(_)) => {
+                return misfit("names", "names is empty; list the calls of the rule");
+            }
+            (None, None) => return misfit("action", "a rule without names; list its calls"),
         };
-        let tests: Vec<ArgTest> = self.args.into_iter().flatten().map(ArgTest::from).collect();
+        let tests: Vec<ArgTest> = self
+            .args
+            .into_iter()
+            .flatten()
+            .map(|Object(arg)| arg.into())
+            .collect();
+        let condition = |wire: Option<Object<WireCondition>>| {
+            wire.map(|Object(wire)| wire.into()).unwrap_or_default()
+        };
         Ok(super::Rule {
             calls,
             action: self.action.with(self.errno_ret, self.errno.as_deref())?,
             when: When::from(tests),
             comment: self.comment,
-            includes: self.includes.map(Condition::from).unwrap_or_default(),
-            excludes: self.excludes.map(Condition::from).unwrap_or_default(),
+            includes: condition(self.includes),
+            excludes: condition(self.excludes),
         })
     }
 }
 
-impl From<&super::Profile> for Profile {
+impl From<&super::Profile> for Profile<Rule> {
     fn from(profile: &super::Profile) -> Self {
         let (architectures, arch_map) = match &profile.architectures {
             Architectures::Native => (None, None),
             Architectures::Listed(list) => (Some(list.clone()), None),
-            Architectures::Mapped(map) => (None, Some(map.iter().map(WireMapping::from).collect())),
+            Architectures::Mapped(map) => (
+                None,
+                Some(map.iter().map(|mapping| Object(mapping.into())).collect()),
+            ),
         };
         Self {
             comment: profile.comment.clone(),
@@ -187,7 +222,7 @@ impl From<&super::Profile> for Profile {
             flags: Some(profile.flags.clone()).filter(|flags| !flags.is_empty()),
             listener_path: profile.listener_path.clone(),
             listener_metadata: profile.listener_metadata.clone(),
-            syscalls: Some(profile.rules.iter().cloned().map(Checked).collect()),
+            syscalls: Some(profile.rules.iter().map(Rule::from).collect()),
         }
     }
 }
@@ -196,10 +231,10 @@ impl From<&super::Rule> for Rule {
     fn from(rule: &super::Rule) -> Self {
         let args = match &rule.when {
             When::Always => None,
-            When::Args(tests) => Some(tests.iter().map(Arg::from).collect()),
+            When::Args(tests) => Some(tests.iter().map(|test| Object(test.into())).collect()),
         };
         let condition =
-            |condition: &Condition| (!condition.is_empty()).then(|| WireCondition::from(condition));
+            |condition: &Condition| (!condition.is_empty()).then(|| Object(condition.into()));
         Self {
             comment: rule.comment.clone(),
             name: None,
