@@ -45,6 +45,7 @@ mod profile;
 mod program;
 pub mod proof;
 mod simulate;
+mod suggest;
 mod sys;
 mod syscall;
 mod table;

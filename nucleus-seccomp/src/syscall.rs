@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Arch, Group, KernelVersion, table};
+use crate::{Arch, Group, KernelVersion, suggest, table};
 
 /// A system call of one architecture, known by name or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,14 @@ impl Syscall {
     pub fn by_name(arch: Arch, name: &str) -> Option<Self> {
         let number = table::number(arch, name)?;
         Some(Self { arch, number })
+    }
+
+    /// The call whose name is nearest to one that is not in the table, if any
+    /// is near: for "did you mean ...?".
+    #[must_use]
+    pub fn nearest(arch: Arch, name: &str) -> Option<Self> {
+        let names = table::entries(arch).iter().map(|&(_, name)| name);
+        Self::by_name(arch, suggest::nearest(name, names)?)
     }
 
     /// Every call that the architecture's table has, by number.

@@ -219,6 +219,12 @@ fn merged_profiles_contain_or_are_contained() {
     check(&["subset", "both.json", "@default"], 0);
     let union = fs::read_to_string(scratch.file("union.json")).unwrap();
     assert!(union.contains("from plain.json, @default"), "{union}");
+
+    let words = ["seccomp", "merge", "plain.json", "@nested", "--json"];
+    let output = run(nucleus(words), scratch.path()).code(0);
+    let json: Value = serde_json::from_str(output.out()).unwrap();
+    assert_eq!(json["profiles"][1], "@nested");
+    assert_eq!(json["profile"]["defaultAction"], "SCMP_ACT_ERRNO");
 }
 
 #[test]
@@ -254,6 +260,12 @@ SystemCallErrorNumber=EPERM
     assert_eq!(object["kind"], "SeccompProfile");
     assert_eq!(object["metadata"]["name"], "profile");
 
+    let words = ["export", "profile.json", "--to", "systemd", "--json"];
+    let (output, _) = seccomp(&words, PROFILE);
+    let json: Value = serde_json::from_str(output.code(0).out()).unwrap();
+    assert_eq!(json["text"], expected);
+    assert_eq!(json["narrowed"][0], "socket");
+
     let (raw, _) = seccomp(&["export", "profile.json", "--to", "bubblewrap"], PROFILE);
     let (compiled, _) = seccomp(&["compile", "profile.json"], PROFILE);
     assert_eq!(raw.code(0).stdout, compiled.code(0).stdout);
@@ -284,7 +296,7 @@ fn list_knows_numbers_groups_and_kernels() {
     assert!(
         output
             .err()
-            .contains("x86_64 has no system call \"opneat\""),
+            .contains("x86_64 has no system call \"opneat\"; did you mean openat?"),
         "{}",
         output.err()
     );

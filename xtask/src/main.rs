@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod check;
 mod dist;
+mod fuzz;
 mod shell;
 mod test;
 mod tidy;
@@ -30,6 +31,8 @@ enum Task {
     Test(test::Args),
     /// The tests in virtual machines, on the oldest kernel that we promise and on the newest
     VmTest(vm::Args),
+    /// The fuzz targets, each for some seconds
+    Fuzz(fuzz::Args),
     /// Shell completions and man pages
     Dist(dist::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Check(args) => check::run(&args),
         Task::Test(args) => test::run(&args),
         Task::VmTest(args) => vm::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Dist(args) => dist::run(&args),
     };
     match result {

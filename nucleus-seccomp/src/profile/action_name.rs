@@ -3,9 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::errno::errno_by_name;
-use super::suggest;
 use super::wire::Misfit;
-use crate::Action;
+use crate::{Action, suggest};
 
 /// An action without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

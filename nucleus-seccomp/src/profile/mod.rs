@@ -10,7 +10,6 @@ mod json;
 mod note;
 mod oci_arch;
 mod position;
-pub(crate) mod suggest;
 mod wire;
 mod words;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{CallName, Position, Profile, Target, suggest};
-use crate::table;
+use super::{CallName, Position, Profile, Target};
+use crate::{suggest, table};
 
 /// Something that has no effect on a target and may be a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

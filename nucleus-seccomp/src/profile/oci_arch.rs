@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for OciArch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         Self::by_name(&name).ok_or_else(|| {
-            de::Error::custom(super::suggest::unknown(
+            de::Error::custom(crate::suggest::unknown(
                 "architecture",
                 &name,
                 NAMES.iter().copied(),

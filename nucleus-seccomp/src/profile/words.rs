@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{ArgIndex, CallName, Flag, suggest};
-use crate::KernelVersion;
+use super::{ArgIndex, CallName, Flag};
+use crate::{KernelVersion, suggest};
 
 /// One of the seven operators.
 pub(super) struct Operator(pub(super) &'static str);

@@ -61,10 +61,12 @@ impl Call {
                     (Some(call), _) => call.number(),
                     (None, Some(nr)) => narrow(nr).context("syscall")?,
                     (None, None) => {
-                        let arch = arch.map_or_else(|| format!("{audit:#x}"), |a| a.to_string());
-                        return Err(anyhow!(
-                            "{arch} has no system call {name:?}; nucleus seccomp list shows those it has"
-                        ));
+                        return Err(match arch {
+                            Some(arch) => unknown(arch, name),
+                            None => anyhow!(
+                                "architecture {audit:#x} has no table here; give the number of {name:?}"
+                            ),
+                        });
                     }
                 }
             }
@@ -145,4 +147,13 @@ pub(crate) fn to_json(data: &SeccompData) -> Value {
         "args": data.args,
         "ip": data.instruction_pointer,
     })
+}
+/// There is no call of this name.
+pub(super) fn unknown(arch: Arch, name: &str) -> anyhow::Error {
+    match Syscall::nearest(arch, name) {
+        Some(nearest) => anyhow!("{arch} has no system call {name:?}; did you mean {nearest}?"),
+        None => {
+            anyhow!("{arch} has no system call {name:?}; nucleus seccomp list shows those it has")
+        }
+    }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use nucleus_profile::AtomicFile;
-use nucleus_seccomp::{CompileOptions, Endian};
+use nucleus_seccomp::{CompileOptions, Endian, Policy, Syscall, Target};
+use serde_json::json;
 
 use super::profile::Loaded;
 use super::target::TargetArgs;
@@ -35,6 +36,10 @@ pub(crate) struct Args {
     /// Where to write it [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print one JSON object with the export as text, or in hexadecimal where
+    /// it is raw, and the calls that the form had to narrow
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -56,32 +61,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let policy = loaded.policy(&args.target)?;
     let target = args.target.resolve()?;
     let output = args.output.as_deref().map(AtomicFile::create).transpose()?;
-    let context = || format!("exporting {}", args.profile.display());
-    let bytes = match args.to {
-        Form::Systemd => {
-            let export = policy.to_systemd().with_context(context)?;
-            if !export.narrowed.is_empty() {
-                let calls: Vec<_> = export.narrowed.iter().map(ToString::to_string).collect();
-                report::note(format_args!(
-                    "note: systemd cannot test arguments, so these calls are refused altogether: {}",
-                    calls.join(", ")
-                ));
-            }
-            export.lines.into_bytes()
-        }
-        Form::Kubernetes => {
-            let name = args
-                .name
-                .clone()
-                .unwrap_or_else(|| object_name(&args.profile));
-            let object = loaded.profile.to_kubernetes(&name, &target);
-            object.with_context(context)?.into_bytes()
-        }
-        Form::Bubblewrap => policy
-            .compile(&CompileOptions::default())
-            .with_context(context)?
-            .to_bytes(Endian::NATIVE),
-        Form::Oci => loaded.profile.for_target(&target).to_json().into_bytes(),
+    let exported = exported(args, &loaded, &policy, &target)
+        .with_context(|| format!("exporting {}", args.profile.display()))?;
+    let bytes = if args.json {
+        format!("{}\n", exported.to_json(args.to)).into_bytes()
+    } else {
+        exported.warn();
+        exported.bytes
     };
     match output {
         Some(file) => file.commit_with(&bytes)?,
@@ -90,6 +76,84 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             .context("writing to standard output")?,
     }
     Ok(Exit::SUCCESS)
+}
+
+/// A profile in the words of another tool.
+struct Exported {
+    bytes: Vec<u8>,
+    /// Calls that are refused altogether, because the form cannot say for
+    /// which arguments they are allowed.
+    narrowed: Vec<Syscall>,
+}
+
+fn exported(
+    args: &Args,
+    loaded: &Loaded,
+    policy: &Policy,
+    target: &Target,
+) -> anyhow::Result<Exported> {
+    let bytes = match args.to {
+        Form::Systemd => {
+            let export = policy.to_systemd()?;
+            return Ok(Exported {
+                bytes: export.lines.into_bytes(),
+                narrowed: export.narrowed,
+            });
+        }
+        Form::Kubernetes => {
+            let name = match &args.name {
+                Some(name) => name.clone(),
+                None => object_name(&args.profile),
+            };
+            loaded.profile.to_kubernetes(&name, target)?.into_bytes()
+        }
+        Form::Bubblewrap => policy
+            .compile(&CompileOptions::default())?
+            .to_bytes(Endian::NATIVE),
+        Form::Oci => loaded.profile.for_target(target).to_json().into_bytes(),
+    };
+    Ok(Exported {
+        bytes,
+        narrowed: Vec::new(),
+    })
+}
+
+impl Exported {
+    fn warn(&self) {
+        if !self.narrowed.is_empty() {
+            report::note(format_args!(
+                "note: systemd cannot test arguments, so these calls are refused altogether: {}",
+                self.names().join(", ")
+            ));
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.narrowed.iter().map(ToString::to_string).collect()
+    }
+
+    fn to_json(&self, form: Form) -> serde_json::Value {
+        let (key, content) = match str::from_utf8(&self.bytes) {
+            Ok(text) if form != Form::Bubblewrap => ("text", text.to_owned()),
+            _ => ("hex", hex(&self.bytes)),
+        };
+        json!({ "to": form.name(), key: content, "narrowed": self.names() })
+    }
+}
+
+impl Form {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::Kubernetes => "kubernetes",
+            Self::Bubblewrap => "bubblewrap",
+            Self::Oci => "oci",
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A name that Kubernetes takes: lower-case letters, digits and `-`.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use nucleus_seccomp::{Arch, GROUPS, Group, Syscall};
 use serde_json::json;
 
+use super::call;
 use crate::exit::Exit;
 
 /// Lists system calls with number, group and the kernel that first had them
@@ -65,7 +66,7 @@ fn select(arch: Arch, wanted: &[String]) -> anyhow::Result<Vec<Syscall>> {
             calls.push(Syscall::new(arch, number));
         } else {
             let call = Syscall::by_name(arch, word);
-            calls.push(call.with_context(|| format!("{arch} has no system call {word:?}"))?);
+            calls.push(call.ok_or_else(|| call::unknown(arch, word))?);
         }
     }
     calls.sort_unstable();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use nucleus_profile::AtomicFile;
 use nucleus_seccomp::merge::{Merge, merge};
+use serde_json::json;
 
 use super::input;
 use super::target::TargetArgs;
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Where to write the profile [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print one JSON object with the profile and what it was made of
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -43,6 +47,15 @@ enum Mode {
     Union,
     /// What all of them let pass
     Intersection,
+}
+
+impl Mode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Union => "union",
+            Self::Intersection => "intersection",
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -56,12 +69,31 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Mode::Union => Merge::Union,
         Mode::Intersection => Merge::Intersection,
     };
-    let json = merge(&policies, how).context("merging")?.to_json();
-    match output {
-        Some(file) => file.commit_with(json.as_bytes())?,
-        None => io::stdout()
-            .write_all(json.as_bytes())
-            .context("writing to standard output")?,
+    let merged = merge(&policies, how).context("merging")?;
+    let profile = merged.to_json();
+    if let Some(file) = output {
+        file.commit_with(profile.as_bytes())?;
+        if !args.json {
+            return Ok(Exit::SUCCESS);
+        }
     }
+    let text = if args.json {
+        let origins: Vec<&str> = policies.iter().map(|(name, _)| name.as_str()).collect();
+        let profile: serde_json::Value = serde_json::from_str(&profile)?;
+        format!(
+            "{}\n",
+            json!({
+                "mode": args.mode.name(),
+                "profiles": origins,
+                "rules": merged.rules.len(),
+                "profile": profile,
+            })
+        )
+    } else {
+        profile
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")?;
     Ok(Exit::SUCCESS)
 }
