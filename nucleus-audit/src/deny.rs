@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use nucleus_seccomp::{Action, Completeness};
 
-use crate::{Belonging, Call, Error, Event, LogSource, Scope, Source, Stopper};
+use crate::log::Next;
+use crate::{Belonging, Call, Error, Event, LogSource, Scope, Source, Stopper, Target};
 
 /// How many kinds of denials are told apart by program. A hostile program can
 /// have any number of names; beyond this they are counted without.
 const MAX_APART: usize = 16 * 1024;
+
+/// How often a target's new processes are taken in while nothing is denied:
+/// no machine makes more in this time than the kernel keeps.
+const KEEP_UP: Duration = Duration::from_secs(1);
 
 /// Denials that are alike: the same call by the same program, answered the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,9 +86,12 @@ impl Denials {
         Some(belonging)
     }
 
-    /// Whether processes are known by their ids.
-    const fn by_pid(&self) -> bool {
-        matches!(self.scope, Scope::Target(_))
+    /// The processes, where they are known by their ids.
+    const fn target(&mut self) -> Option<&mut Target> {
+        match &mut self.scope {
+            Scope::Target(target) => Some(target),
+            Scope::All | Scope::Session(_) => None,
+        }
     }
 
     /// Whether one like this was seen before.
@@ -158,13 +166,23 @@ impl DenialLogger {
         mut denials: Denials,
         mut on_denial: impl FnMut(&Event, Belonging) + Send + 'static,
     ) -> Result<Self, Error> {
-        if denials.by_pid() && !source.numbers_as_here() {
+        let by_pid = denials.target().is_some();
+        if by_pid && !source.numbers_as_here() {
             return Err(Error::ForeignPids);
         }
         let stopper = source.stopper();
         let ended = stopper.clone();
         let mut read = move |denials: &mut Denials| {
-            while let Some(event) = source.next()? {
+            loop {
+                let rest = by_pid.then(|| Instant::now() + KEEP_UP);
+                let event = match source.next_before(rest)? {
+                    Next::Event(event) => event,
+                    Next::Nothing => {
+                        denials.target().map(Target::keep_up);
+                        continue;
+                    }
+                    Next::End => return Ok(source.completeness()),
+                };
                 match denials.see(&event) {
                     Some(belonging @ (Belonging::Ours | Belonging::Unattributed)) => {
                         on_denial(&event, belonging);
@@ -172,7 +190,6 @@ impl DenialLogger {
                     Some(Belonging::Other) | None => {}
                 }
             }
-            Ok(source.completeness())
         };
         let run = move || {
             let verdict = read(&mut denials);

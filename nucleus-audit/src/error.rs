@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why a source could not be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +45,14 @@ pub enum Error {
     NoAuditRead,
     /// The audit socket is open and nothing comes.
     #[error(
-        "hears no audit records on the netlink socket: a probe record did not arrive; this process \
-         may be in a network namespace of its own (container), or the kernel runs with audit=0"
+        "hears no audit records on the netlink socket: a probe record did not arrive within \
+         {patience:?}; this process may be in a network namespace of its own (container), or the \
+         kernel runs with audit=0"
     )]
-    SilentAudit,
+    SilentAudit {
+        /// How long it was waited for.
+        patience: Duration,
+    },
     /// The kernel's log could not be opened.
     #[error("cannot read /dev/kmsg; it needs root or CAP_SYSLOG (kernel.dmesg_restrict)")]
     OpenKmsg {
@@ -59,10 +64,24 @@ pub enum Error {
     NotKmsg,
     /// The kernel's log is open and nothing comes.
     #[error(
-        "finds no seccomp records in /dev/kmsg: a probe record did not arrive; auditd may take them, \
-         the log may be at its rate limit (kernel.printk_ratelimit), or the kernel runs with audit=0"
+        "finds no seccomp records in /dev/kmsg: a probe record did not arrive within {patience:?}; \
+         auditd may take them, the log may be at its rate limit (kernel.printk_ratelimit), or the \
+         kernel runs with audit=0"
     )]
-    SilentKmsg,
+    SilentKmsg {
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// The kernel lets a process that makes a record wait.
+    #[error(
+        "no answer within {patience:?}: the kernel's queue of audit records is full, and who makes \
+         another waits; try again when the machine makes fewer, or raise the queue's limit with \
+         auditctl -b"
+    )]
+    Stuck {
+        /// How long it was waited for.
+        patience: Duration,
+    },
     /// The kernel is told not to log what the reader is for.
     #[error(
         "the kernel does not log the seccomp action {action}; add it to the sysctl \
@@ -89,7 +108,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The record that marks a place in the stream could not be made.
-    #[error("cannot make the kernel write a probe record by a seccomp filter on a thread")]
+    #[error("cannot make the kernel write a probe record by a process with a seccomp filter")]
     Marker(#[source] io::Error),
     /// Waiting, or waking the one that waits, failed.
     #[error("cannot wait for records")]

@@ -16,7 +16,8 @@
 //! - [`Source`] and [`Event`]: what every source does and yields
 //! - [`PtraceSource`]: a tracer, without privilege
 //! - [`LogSource`]: the kernel's own records, by audit netlink or `/dev/kmsg`
-//! - [`SeccompRecord`]: the parser of those records
+//! - [`SeccompRecord`]: the parser of those records; [`Call::from_line`] also
+//!   reads what ausearch and the journal make of them
 //! - [`Scope`]: whose event it was; [`enter_session`] makes that exact
 //! - [`Denials`] and [`DenialLogger`]: denials counted while a program runs
 #![deny(unsafe_code)]
@@ -30,6 +31,7 @@ mod ptrace;
 
 mod log;
 mod record;
+mod retold;
 
 mod scope;
 mod session;

@@ -11,7 +11,7 @@ use crate::{Call, Event};
 
 /// No record of the kernel is longer (`AUDIT_MESSAGE_TEXT_MAX`, 8560), even
 /// with what log daemons put around it.
-const MAX_LINE: usize = 16 * 1024;
+pub(crate) const MAX_LINE: usize = 16 * 1024;
 /// How the kernel prints an audit user or session that was never set.
 const UNSET: u32 = u32::MAX;
 
@@ -107,7 +107,11 @@ impl SeccompRecord {
         if message.len() > MAX_LINE {
             return Err(RecordError::TooLong);
         }
-        let stamp = Stamp::read(message).ok_or(RecordError::NotSeccomp)?;
+        Self::of(Stamp::read(message).ok_or(RecordError::NotSeccomp)?)
+    }
+
+    /// Reads what follows the stamp.
+    pub(crate) fn of(stamp: Stamp<'_>) -> Result<Self, RecordError> {
         let mut fields = Fields(stamp.rest);
         let auid = fields.number("auid")?;
         let uid = fields.number("uid")?;
@@ -276,7 +280,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+pub(crate) fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
     bytes.windows(mark.len()).position(|window| window == mark)
 }
 

@@ -78,7 +78,7 @@ fn open(kind: LogKind, purpose: LogPurpose) -> Option<LogSource> {
             None
         }
         // The rate limit may be used up by whatever else runs here.
-        Err(error @ Error::SilentKmsg) => {
+        Err(error @ Error::SilentKmsg { .. }) => {
             say(&error.to_string());
             None
         }
@@ -163,11 +163,9 @@ fn a_target_is_told_from_others_by_its_processes() {
     assert_eq!(report.completeness, Completeness::Complete);
     let counts = report.denials.iter().map(|denial| denial.count);
     let (ours, all) = (counts.sum::<u64>(), (CHILDREN * CALLS) as u64);
-    // A process that was gone before it could be looked at is not guessed: its
-    // denials are unattributed. None of the others' is ours, and none is lost.
-    assert!(ours <= all, "{report:?}");
-    assert!(ours + report.unattributed >= all, "{report:?}");
-    assert!(ours >= all / 10 * 9, "{report:?}");
+    // All of ours, though none was there any more when its record was read, and
+    // none of the others'. What those are cannot always be known.
+    assert_eq!(ours, all, "{report:?}");
 }
 
 #[test]
@@ -252,7 +250,7 @@ fn a_network_namespace_of_its_own_is_found_out() {
             quit(77);
         }
         match LogSource::open(LogKind::Audit, LogPurpose::Denials) {
-            Err(Error::SilentAudit) => {}
+            Err(Error::SilentAudit { .. }) => {}
             Err(Error::NoAuditRead) => quit(77),
             _ => quit(1),
         }

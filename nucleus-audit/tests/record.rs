@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use nucleus_audit::{RecordError, SeccompRecord};
+use nucleus_audit::{Call, RecordError, SeccompRecord};
 use proptest::prelude::*;
 
 fn data(name: &str) -> std::path::PathBuf {
@@ -19,22 +19,33 @@ fn data(name: &str) -> std::path::PathBuf {
         .join(name)
 }
 
-/// `NUCLEUS_TEST_BLESS=1` rewrites the expected output.
-#[test]
-fn real_lines_of_every_variant() {
-    let lines = fs::read(data("records.txt")).unwrap();
+/// Compares what is made of each line of a file with the golden one beside it;
+/// `NUCLEUS_TEST_BLESS=1` rewrites that.
+fn check_lines<T: std::fmt::Debug>(name: &str, read: impl Fn(&[u8]) -> Result<T, RecordError>) {
+    let lines = fs::read(data(&format!("{name}.txt"))).unwrap();
     let mut text = String::new();
     for line in lines.split(|&byte| byte == b'\n') {
-        match SeccompRecord::from_line(line) {
+        match read(line) {
             Ok(record) => writeln!(text, "{record:#?}").unwrap(),
             Err(error) => writeln!(text, "{error}").unwrap(),
         }
     }
-    let golden = data("records.golden");
+    let golden = data(&format!("{name}.golden"));
     if std::env::var_os("NUCLEUS_TEST_BLESS").is_some() {
         fs::write(&golden, &text).unwrap();
     }
     assert_eq!(text, fs::read_to_string(golden).unwrap());
+}
+
+#[test]
+fn real_lines_of_every_variant() {
+    check_lines("records", SeccompRecord::from_line);
+}
+
+/// Of ausearch 3.0.9 with `--interpret`, and of systemd's journal.
+#[test]
+fn lines_of_programs_that_retell_records() {
+    check_lines("retold", Call::from_line);
 }
 
 /// A string as the kernel prints what it does not trust.
@@ -69,6 +80,9 @@ fn hostile(max: usize) -> impl Strategy<Value = Vec<u8>> {
         Just(b"ARCH=x code=0x7fff0000".to_vec()),
         Just(b"type=1326 audit(1.2:3): ".to_vec()),
         Just(b"subj=".to_vec()),
+        Just(b" arch=x86_64 syscall=socket compat=0 ip=0x1 code=errno".to_vec()),
+        Just(b"type=SECCOMP msg=audit(1/1/26 1:1:1.1:3) : ".to_vec()),
+        Just(b"audit[1]: SECCOMP ".to_vec()),
     ];
     prop::collection::vec(piece, 0..4).prop_map(move |pieces| {
         let mut bytes = pieces.concat();
@@ -85,6 +99,18 @@ proptest! {
         prop_assert_eq!(record.comm.into_vec(), comm);
         prop_assert_eq!(record.exe.unwrap().into_os_string().into_vec(), exe);
         prop_assert_eq!(record.syscall, syscall.cast_unsigned());
+    }
+
+    #[test]
+    fn no_value_poses_as_the_call_of_an_interpreted_record(comm in hostile(15), exe in hostile(200)) {
+        let mut line = b"type=SECCOMP msg=audit(11/21/26 23:44:27.003:627) : auid=root uid=root \
+            gid=root ses=7 pid=43 comm=".to_vec();
+        line.extend_from_slice(&comm);
+        line.extend_from_slice(b" exe=");
+        line.extend_from_slice(&exe);
+        line.extend_from_slice(b" sig=SIG0 arch=x86_64 syscall=mount compat=0 ip=0x7f code=errno ");
+        let call = Call::from_line(&line).unwrap();
+        prop_assert_eq!((call.arch, call.nr), (0xc000_003e, 165));
     }
 
     #[test]
@@ -126,6 +152,7 @@ proptest! {
             prop_assert!(record.comm.len() <= bytes.len());
         }
         let _parsed = SeccompRecord::from_message(&bytes);
+        let _parsed = Call::from_line(&bytes);
     }
 }
 

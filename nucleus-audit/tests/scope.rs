@@ -296,6 +296,35 @@ fn those_that_were_told_are_ours_however_short_they_lived() {
     watch.check(21, now, Ours);
 }
 
+/// Records are stamped by a clock that may stand still for long on a virtual
+/// machine: whoever alone had the id has made the record.
+#[test]
+fn those_that_were_told_are_ours_however_the_clocks_disagree() {
+    let made = Made::new();
+    made.tell_births();
+    made.start(10, 1, "/job", HOST);
+    made.start(20, 1, "/job", HOST);
+    let began = made.wait(1000);
+    let mut watch = made.select_pid(10);
+    made.wait(1000);
+    made.start(11, 10, "/job", HOST);
+    made.end(11);
+    watch.check(11, began + 1, Ours);
+    // Before the watch began it may have been anybody's.
+    watch.check(11, began - 1, Unattributed);
+    made.end(20);
+    made.start(20, 10, "/job", HOST);
+    watch.check(20, began + 1, Unattributed);
+    let now = made.wait(100);
+    watch.check(20, now, Ours);
+    // And when it changes hands within the precision of the clocks.
+    made.end(11);
+    made.start(11, 1, "/elsewhere", HOST);
+    let handed_over = made.wait(1);
+    watch.check(11, handed_over, Unattributed);
+    watch.check(11, made.wait(100), Other);
+}
+
 #[test]
 fn after_a_miss_only_the_living_are_still_known() {
     let made = Made::new();

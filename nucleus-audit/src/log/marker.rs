@@ -3,9 +3,11 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::{fs, io, thread};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{fs, io};
 
 use nucleus_seccomp::{Action, Insn, InstallFlags, Program, offset, op};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use crate::{Error, SeccompRecord, sys};
 
@@ -39,27 +41,75 @@ impl Marker {
         Ok(Self { number, filter })
     }
 
-    /// Makes the kernel write the record now, out of a thread that takes the
+    /// Makes the kernel write the record, soon, out of a process that takes the
     /// filter with it when it ends.
-    pub(super) fn emit(&self) -> Result<(), Error> {
-        let (number, filter) = (self.number, self.filter.clone());
-        let call = move || -> io::Result<()> {
-            rustix::thread::set_no_new_privs(true)?;
-            let installed = filter.install(InstallFlags::LOG);
-            installed.map_err(|error| io::Error::from_raw_os_error(error.errno()))?;
-            sys::unknown_call(number);
-            Ok(())
-        };
-        let thread = thread::Builder::new().name("audit-marker".into());
-        let handle = thread.spawn(call).map_err(Error::Marker)?;
-        match handle.join() {
-            Ok(result) => result.map_err(Error::Marker),
-            Err(_panic) => Err(Error::Marker(io::Error::other("the thread panicked"))),
-        }
+    ///
+    /// A process and not a thread: where the kernel's queue of records is full,
+    /// the one that makes another may sleep for a minute, undisturbed by
+    /// SIGKILL (`audit_log_start`, `kernel/audit.c`), and this process could
+    /// not end before a thread of its own.
+    pub(super) fn emit(&self) -> Result<Emission, Error> {
+        let (number, filter) = (self.number, &self.filter);
+        let pid = sys::fork(|| {
+            if let Err(errno) = rustix::thread::set_no_new_privs(true) {
+                return errno.raw_os_error();
+            }
+            match filter.install(InstallFlags::LOG) {
+                Ok(_no_listener) => {
+                    sys::unknown_call(number);
+                    0
+                }
+                Err(error) => error.errno(),
+            }
+        })
+        .map_err(Error::Marker)?;
+        let fd = pidfd_open(pid, PidfdFlags::empty());
+        let fd = fd.map_err(|errno| Error::Marker(errno.into()))?;
+        Ok(Emission { pid, fd })
     }
 
     pub(super) const fn is(&self, record: &SeccompRecord) -> bool {
         record.syscall == self.number
+    }
+}
+
+/// A process that makes the record.
+#[derive(Debug)]
+pub(super) struct Emission {
+    pid: Pid,
+    fd: OwnedFd,
+}
+
+impl Emission {
+    /// Its process id here.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Readable once it has ended.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Whether it has made the record and ended; then it is gone.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from making the record.
+    pub(super) fn is_done(&self) -> Result<bool, Error> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let failed = |source| Err(Error::Marker(source));
+        match waitid(WaitId::PidFd(self.fd.as_fd()), options) {
+            Ok(None) => Ok(false),
+            Ok(Some(status)) => match status.exit_status() {
+                Some(0) => Ok(true),
+                Some(errno) => failed(io::Error::from_raw_os_error(errno)),
+                None => failed(io::Error::other("the process that makes it was killed")),
+            },
+            // Where SIGCHLD is ignored there is nothing to wait for.
+            Err(rustix::io::Errno::CHILD) => Ok(true),
+            Err(errno) => failed(errno.into()),
+        }
     }
 }
 

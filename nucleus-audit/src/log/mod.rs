@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
 use crate::{Error, Event, SeccompRecord, Source};
-use marker::{Marker, check_logged};
+use marker::{Emission, Marker, check_logged};
 
 /// How many markers are sent before the stream counts as cut.
 const MARKERS: u32 = 5;
@@ -91,6 +91,8 @@ pub struct LogSource {
     marker: Marker,
     stop: Arc<Stop>,
     phase: Phase,
+    /// Processes that were started to make markers.
+    emissions: Vec<Emission>,
     /// Whether a marker of the end did not come back.
     cut: bool,
     /// Whether the kernel numbers this process as it knows itself.
@@ -170,6 +172,7 @@ impl LogSource {
                 wake,
             }),
             phase: Phase::Live,
+            emissions: Vec::new(),
             cut: false,
             numbers_as_here: false,
         };
@@ -214,64 +217,67 @@ impl LogSource {
     /// Waits for a marker; drops the records of others on the way, which were
     /// made before anybody asked.
     fn prove(&mut self, kind: LogKind) -> Result<(), Error> {
-        self.marker.emit()?;
-        let until = Instant::now() + self.reader.patience(1);
+        let emission = self.marker.emit()?;
+        let mut made = false;
+        let patience = self.reader.patience(1);
+        let until = Instant::now() + patience;
         loop {
             match self.reader.read()? {
                 Reading::Record(record) if self.marker.is(&record) => {
-                    self.numbers_as_here = record.pid == std::process::id();
+                    self.numbers_as_here = record.pid == emission.pid();
+                    self.emissions.push(emission);
                     self.reader.begin();
                     return Ok(());
                 }
                 Reading::Record(_) | Reading::Other => {}
-                Reading::Empty => self.wait(Some(until), false)?,
+                Reading::Empty => {
+                    made = made || emission.is_done()?;
+                    self.wait(Some(until), (!made).then(|| emission.fd()))?;
+                }
             }
             if Instant::now() >= until {
                 return Err(match kind {
-                    LogKind::Audit => Error::SilentAudit,
-                    LogKind::Kmsg => Error::SilentKmsg,
+                    _ if !(made || emission.is_done()?) => Error::Stuck { patience },
+                    LogKind::Audit => Error::SilentAudit { patience },
+                    LogKind::Kmsg => Error::SilentKmsg { patience },
                 });
             }
         }
     }
 
-    /// Sleeps until there is something to read, a stop request or the time.
-    fn wait(&self, until: Option<Instant>, stoppable: bool) -> Result<(), Error> {
+    /// Sleeps until there is something to read, `other` is readable, or it is
+    /// time.
+    fn wait(&self, until: Option<Instant>, other: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         let timeout = until.map(|until| {
             let left = until.saturating_duration_since(Instant::now());
             // Some seconds at most, so the conversion cannot fail.
             Timespec::try_from(left).unwrap_or_default()
         });
-        let stream = PollFd::from_borrowed_fd(self.reader.fd(), PollFlags::IN);
-        let stop = PollFd::from_borrowed_fd(self.stop.wake.as_fd(), PollFlags::IN);
-        let mut both = [stream, stop];
-        let fds = if stoppable {
-            &mut both[..]
-        } else {
-            &mut both[..1]
-        };
-        match poll(fds, timeout.as_ref()) {
+        let stream = self.reader.fd();
+        let mut both =
+            [stream, other.unwrap_or(stream)].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        match poll(&mut both, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::Wake(errno.into())),
         }
     }
 
     /// Goes on to the next phase when it is time. `empty`: nothing is there
-    /// to read now.
-    fn advance(&mut self, empty: bool) -> Result<(), Error> {
+    /// to read now, and until `rest` it may be waited for.
+    fn advance(&mut self, empty: bool, rest: Option<Instant>) -> Result<(), Error> {
         match self.phase {
             Phase::Live => {
                 if self.stop.asked.load(Ordering::Acquire) {
                     self.send_marker(1)?;
                 } else if empty {
-                    self.wait(None, true)?;
+                    self.wait(rest, Some(self.stop.wake.as_fd()))?;
                 }
             }
             Phase::Draining { until, sent } => {
                 let patience = if empty { until } else { until + BEHIND_OTHERS };
                 if Instant::now() < patience {
                     if empty {
-                        self.wait(Some(until), false)?;
+                        self.wait(Some(until), None)?;
                     }
                 } else if sent < MARKERS {
                     self.send_marker(sent + 1)?;
@@ -284,7 +290,7 @@ impl LogSource {
                 if !self.reader.awaits() || Instant::now() >= until {
                     self.phase = Phase::Ended;
                 } else if empty {
-                    self.wait(Some(until), false)?;
+                    self.wait(Some(until), None)?;
                 }
             }
             Phase::Ended => {}
@@ -293,30 +299,32 @@ impl LogSource {
     }
 
     fn send_marker(&mut self, sent: u32) -> Result<(), Error> {
-        self.marker.emit()?;
+        // One that could not make its record is told of here.
+        for emission in std::mem::take(&mut self.emissions) {
+            if !emission.is_done()? {
+                self.emissions.push(emission);
+            }
+        }
+        let emission = self.marker.emit()?;
+        self.emissions.push(emission);
         self.phase = Phase::Draining {
             until: Instant::now() + self.reader.patience(sent),
             sent,
         };
         Ok(())
     }
-}
 
-impl Source for LogSource {
-    fn name(&self) -> &'static str {
-        self.reader.name()
-    }
-
-    fn next(&mut self) -> Result<Option<Event>, Error> {
+    /// As [`Source::next`], but does not wait longer than until `rest`.
+    pub(crate) fn next_before(&mut self, rest: Option<Instant>) -> Result<Next, Error> {
         while !matches!(self.phase, Phase::Ended) {
             let empty = match self.reader.read()? {
                 Reading::Record(record) if !self.marker.is(&record) => {
                     // Under an endless stream the time must pass too.
                     if !matches!(self.phase, Phase::Live) || self.stop.asked.load(Ordering::Acquire)
                     {
-                        self.advance(false)?;
+                        self.advance(false, None)?;
                     }
-                    return Ok(Some(record.into()));
+                    return Ok(Next::Event(record.into()));
                 }
                 Reading::Record(_marker) => {
                     if matches!(self.phase, Phase::Draining { .. }) {
@@ -329,9 +337,38 @@ impl Source for LogSource {
                 Reading::Other => false,
                 Reading::Empty => true,
             };
-            self.advance(empty)?;
+            let live = matches!(self.phase, Phase::Live);
+            if empty && live && rest.is_some_and(|rest| Instant::now() >= rest) {
+                return Ok(Next::Nothing);
+            }
+            self.advance(empty, rest)?;
         }
-        Ok(None)
+        Ok(Next::End)
+    }
+}
+
+/// What a wait for the next event came to.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Event(Event),
+    /// Nothing until the given time.
+    Nothing,
+    End,
+}
+
+impl Source for LogSource {
+    fn name(&self) -> &'static str {
+        self.reader.name()
+    }
+
+    fn next(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            match self.next_before(None)? {
+                Next::Event(event) => return Ok(Some(event)),
+                Next::Nothing => {}
+                Next::End => return Ok(None),
+            }
+        }
     }
 
     fn completeness(&self) -> Completeness {

@@ -13,7 +13,10 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, sendto,
     socket_with,
 };
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+
+use super::clock;
+use crate::sys;
 
 /// `CN_IDX_PROC` and `CN_VAL_PROC` (`include/uapi/linux/connector.h`).
 const PROC: u32 = 1;
@@ -28,6 +31,29 @@ const FILTERED: KernelVersion = KernelVersion::new(6, 6);
 const HEADERS: usize = 16 + 20;
 /// Some 10,000 events; more are a loss that is noticed.
 const BUFFER: usize = 8 * 1024 * 1024;
+
+/// Lets only messages pass that tell of a new process: their kind is `FORK`,
+/// and the new thread has the id of its process. Classic BPF loads words in
+/// network order.
+const NEW_PROCESSES: [(u16, u8, u8, u32); 8] = {
+    const LOAD: u16 = 0x20;
+    const TO_X: u16 = 0x07;
+    const EQUAL: u16 = 0x15;
+    const EQUAL_X: u16 = 0x1d;
+    const RETURN: u16 = 0x06;
+    const EVENT: u32 = 16 + 20;
+    const { assert!(EVENT as usize == HEADERS) };
+    [
+        (LOAD, 0, 0, EVENT),
+        (EQUAL, 0, 4, FORK.to_be()),
+        (LOAD, 0, 0, EVENT + 24),
+        (TO_X, 0, 0, 0),
+        (LOAD, 0, 0, EVENT + 28),
+        (EQUAL_X, 1, 0, 0),
+        (RETURN, 0, 0, 0),
+        (RETURN, 0, 0, u32::MAX),
+    ]
+};
 
 /// A process was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +92,9 @@ impl Subscription {
         )?;
         set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_errno| set_socket_recv_buffer_size(&socket, BUFFER))?;
+        // What is of no interest must not fill the buffer: before 6.6 every exec
+        // and every end comes too, and always every thread.
+        sys::attach_filter(&socket, &NEW_PROCESSES)?;
         bind(&socket, &SocketAddrNetlink::new(0, PROC))?;
         let subscription = Self { socket };
         subscription.ask(LISTEN)?;
@@ -147,12 +176,10 @@ fn birth(event: &[u8]) -> Option<Birth> {
     if word(0)? != FORK || thread != process {
         return None;
     }
-    let up = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
-    let age = up.saturating_sub(Duration::from_nanos(nanoseconds));
     Some(Birth {
         parent,
         child: process,
-        time: SystemTime::now().checked_sub(age)?,
+        time: clock::on_the_wall(ClockId::Monotonic, Duration::from_nanos(nanoseconds)),
     })
 }
 

@@ -1,6 +1,8 @@
 //! Whose event it was.
 
 mod births;
+mod clock;
+mod held;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::{Error, Event};
 pub use births::{Birth, Births};
+use held::Held;
 pub use process::{ProcFs, Process, Processes};
 
 /// The tree is looked through at most this often.
@@ -16,8 +19,11 @@ const REFRESH: Duration = Duration::from_millis(250);
 /// How far a process's start time and a record's time may be off: a clock
 /// tick of `/proc`, and one of the coarse clock that records use.
 const TOLERANCE: Duration = Duration::from_millis(20);
-/// How many processes are remembered before the foreign ones are forgotten.
-const MAX_KNOWN: usize = 4096;
+/// How many processes are remembered before those are forgotten that matter
+/// least.
+const MAX_KNOWN: usize = 16 * 1024;
+/// Records of a process that has ended come within this time.
+const LATE: Duration = Duration::from_secs(2);
 /// Deeper trees are not followed upwards.
 const MAX_DEPTH: u32 = 256;
 
@@ -35,6 +41,7 @@ pub enum Belonging {
 /// Which processes are watched.
 #[derive(Debug)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "there is one a watch")]
 pub enum Scope {
     /// Every process.
     All,
@@ -85,8 +92,18 @@ pub struct Target {
     processes: Box<dyn Processes>,
     known: BTreeMap<u32, Known>,
     refreshed: Option<SystemTime>,
-    /// Whether every new process is told, so that no id changes hands unseen.
-    told: bool,
+    /// How many may be remembered now.
+    room: usize,
+    told: Option<Told>,
+}
+
+/// Every new process is told, so that no id changes hands unseen.
+#[derive(Debug)]
+struct Told {
+    since: SystemTime,
+    held: Held,
+    /// Whether none was missed.
+    all: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +112,19 @@ struct Known {
     belonging: Belonging,
     /// When it was last seen to have its id.
     seen: SystemTime,
+    /// Who else has had the id.
+    former: Former,
+}
+
+/// Earlier holders of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Former {
+    /// There was none since the watch began.
+    None,
+    /// There was this one.
+    Was(Belonging),
+    /// There may have been any.
+    Unknown,
 }
 
 impl Target {
@@ -121,11 +151,24 @@ impl Target {
             processes,
             known: BTreeMap::new(),
             refreshed: None,
-            told: false,
+            room: MAX_KNOWN,
+            told: None,
         };
+        let now = target.processes.now();
         // What is made while the tree is looked through is told afterwards.
-        target.take_births();
-        target.refresh(target.processes.now());
+        if target.processes.born().is_some() {
+            let mut held = Held::default();
+            for pid in target.processes.all() {
+                held.insert(pid);
+            }
+            let since = target.processes.now();
+            target.told = Some(Told {
+                since,
+                held,
+                all: true,
+            });
+        }
+        target.refresh(now);
         Ok(target)
     }
 
@@ -136,12 +179,31 @@ impl Target {
         root.is_some_and(|root| !self.processes.runs(root))
     }
 
+    /// Takes in which processes were made. The kernel keeps some ten thousand
+    /// for the reader; where nothing is judged for long, call this every second
+    /// or so.
+    pub fn keep_up(&mut self) {
+        self.take_births();
+    }
+
     fn judge(&mut self, event: &Event) -> Belonging {
         self.take_births();
         let now = self.processes.now();
         let time = event.time.unwrap_or(now);
+        let since = self.told.as_ref().map(|told| told.since);
         if let Some(known) = self.known.get_mut(&event.pid) {
+            // Nobody else can have made it, whatever the clocks say.
+            if known.former == Former::None && since.is_some_and(|since| time >= since) {
+                return known.belonging;
+            }
             if time + TOLERANCE < known.process.started {
+                return Belonging::Unattributed;
+            }
+            // Both holders may have made it.
+            if let Former::Was(other) = known.former
+                && other != known.belonging
+                && time <= known.process.started + TOLERANCE
+            {
                 return Belonging::Unattributed;
             }
             if time <= known.seen {
@@ -180,7 +242,6 @@ impl Target {
             }
             Some(successor) => {
                 let started = successor.started;
-                self.known.remove(&pid);
                 let after = self.learn(successor, now);
                 if before == after || time > started + TOLERANCE {
                     after
@@ -190,7 +251,7 @@ impl Target {
                     Belonging::Unattributed
                 }
             }
-            None if self.told => before,
+            None if self.told.is_some() => before,
             // No id comes round again so soon.
             None if time.duration_since(known.seen).unwrap_or_default() <= REFRESH => before,
             None => Belonging::Unattributed,
@@ -199,35 +260,57 @@ impl Target {
 
     /// Takes in what was made since: the children of members are members.
     fn take_births(&mut self) {
+        let Some(told) = &mut self.told else {
+            return;
+        };
         let Some(taken) = self.processes.born() else {
             return;
         };
-        self.told = true;
         if taken.missed {
+            told.all = false;
             let processes = &self.processes;
-            self.known.retain(|_, known| processes.runs(&known.process));
+            self.known.retain(|_, known| {
+                known.former = Former::Unknown;
+                processes.runs(&known.process)
+            });
         }
-        for Birth {
+        for birth in taken.births {
+            self.take_birth(birth);
+        }
+    }
+
+    fn take_birth(&mut self, birth: Birth) {
+        let Birth {
             parent,
             child,
             time,
-        } in taken.births
-        {
-            self.known.remove(&child);
-            let parent = self.known.get(&parent);
-            if parent.is_none_or(|parent| parent.belonging != Belonging::Ours) {
-                continue;
-            }
-            let made = Process::new(
-                child,
-                0,
-                time,
-                parent.map_or(0, |parent| parent.process.pid),
-            );
-            let found = self.processes.find(child);
-            let now = self.processes.now();
-            self.remember(found.unwrap_or(made), Belonging::Ours, now);
+        } = birth;
+        let first = match &mut self.told {
+            Some(told) => told.held.insert(child) && told.all,
+            None => false,
+        };
+        let former = match self.known.remove(&child) {
+            Some(holder) => Former::Was(holder.belonging),
+            None if first => Former::None,
+            None => Former::Unknown,
+        };
+        let parent = self.known.get(&parent);
+        let ours = parent.is_some_and(|parent| parent.belonging == Belonging::Ours);
+        let was_ours = former == Former::Was(Belonging::Ours);
+        // Others are looked at when they are heard of.
+        if !ours && !was_ours {
+            return;
         }
+        let made = || Process::new(child, 0, time, birth.parent);
+        let found = self.processes.find(child);
+        let belonging = match &found {
+            _ if ours => Belonging::Ours,
+            Some(found) => self.classify(found),
+            None => Belonging::Unattributed,
+        };
+        let now = self.processes.now();
+        let process = found.unwrap_or_else(made);
+        self.remember(process, belonging, now, former);
     }
 
     /// Looks for members that no event has named yet, while their ancestry
@@ -271,21 +354,37 @@ impl Target {
 
     fn learn(&mut self, process: Process, now: SystemTime) -> Belonging {
         let belonging = self.classify(&process);
-        self.remember(process, belonging, now);
+        let former = match self.known.get(&process.pid) {
+            Some(known) if known.process.start == process.start => known.former,
+            Some(known) => Former::Was(known.belonging),
+            None => Former::Unknown,
+        };
+        self.remember(process, belonging, now, former);
         belonging
     }
 
-    fn remember(&mut self, process: Process, belonging: Belonging, seen: SystemTime) {
-        if self.known.len() >= MAX_KNOWN {
+    fn remember(
+        &mut self,
+        process: Process,
+        belonging: Belonging,
+        seen: SystemTime,
+        former: Former,
+    ) {
+        if self.known.len() >= self.room {
             let processes = &self.processes;
             self.known.retain(|_, known| {
-                known.belonging == Belonging::Ours && processes.runs(&known.process)
+                let age = seen.duration_since(known.seen).unwrap_or_default();
+                known.belonging == Belonging::Ours
+                    && (age <= LATE || processes.runs(&known.process))
             });
+            // All that are left are needed; not to look at them each time.
+            self.room = MAX_KNOWN.max(2 * self.known.len());
         }
         let known = Known {
             process,
             belonging,
             seen,
+            former,
         };
         self.known.insert(known.process.pid, known);
     }

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::births::{Births, Subscription};
+use super::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 /// How many processes are held by descriptor; further ones are looked up.
 const MAX_HANDLES: usize = 128;
@@ -76,7 +77,7 @@ pub trait Processes: fmt::Debug + Send {
     /// tell, so that only those are known that live long enough to be seen.
     fn born(&mut self) -> Option<Births>;
 
-    /// The time now.
+    /// The time now, by the clock that records are stamped with.
     fn now(&self) -> SystemTime;
 }
 
@@ -152,7 +153,10 @@ impl Processes for ProcFs {
         Some(Process {
             pid,
             start: stat.start,
-            started: wall_clock(stat.start),
+            started: clock::on_the_wall(
+                ClockId::Boottime,
+                Duration::from_millis(stat.start.saturating_mul(1000 / TICKS)),
+            ),
             parent: stat.parent,
             cgroup: cgroup.as_deref().and_then(unified_cgroup),
             pid_namespace: namespace.map(|namespace| namespace.ino()),
@@ -206,7 +210,7 @@ impl Processes for ProcFs {
     }
 
     fn now(&self) -> SystemTime {
-        SystemTime::now()
+        clock::of_records()
     }
 }
 
@@ -259,15 +263,6 @@ impl Stat {
             ended: matches!(state, "Z" | "X"),
         })
     }
-}
-
-fn wall_clock(ticks: u64) -> SystemTime {
-    let boot = clock_gettime(ClockId::Boottime);
-    let up = Duration::try_from(boot).unwrap_or_default();
-    let age = up.saturating_sub(Duration::from_millis(ticks.saturating_mul(1000 / TICKS)));
-    SystemTime::now()
-        .checked_sub(age)
-        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The `0::` line of `/proc/PID/cgroup`.
