@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nucleus_seccomp::Action;
@@ -10,8 +11,10 @@ use rustix::io::Errno;
 use crate::error::LaunchError;
 use crate::launch::namespaces_refused;
 use crate::message::Message;
+use crate::mounted_on::MountedOn;
 use crate::plan::{Namespaces, Plan, Reaping, Step};
-use crate::report::{Call, Report, Stage};
+use crate::report::{Call, Fault, Report, Stage};
+use crate::source::Source;
 
 /// What is needed to say why a program did not start.
 #[derive(Debug)]
@@ -83,16 +86,12 @@ impl Autopsy {
                 source: errno.into(),
             },
             Some(Step::Exec) => self.refused(errno),
+            Some(Step::Take { source, ids, .. }) => not_taken(source, ids.is_some(), failure.fault)
+                .unwrap_or_else(|| LaunchError::step(describe(step), failure.fault)),
             None if self.plan.program_ids.is_some() && failure.fault.call == Call::Clone => {
                 namespaces_refused(Namespaces::USER, errno)
             }
-            _ => LaunchError::step(
-                step.map_or_else(
-                    || "start the program's process".to_owned(),
-                    ToString::to_string,
-                ),
-                failure.fault,
-            ),
+            _ => LaunchError::step(describe(step), failure.fault),
         })
     }
 
@@ -149,5 +148,37 @@ impl Autopsy {
             || PathBuf::from(&self.program),
             |path| Path::new(OsStr::from_bytes(path.as_bytes())).to_owned(),
         )
+    }
+}
+
+/// What a step, or init behind its last one, was to do.
+fn describe(step: Option<&Step>) -> String {
+    step.map_or_else(
+        || "start the program's process".to_owned(),
+        ToString::to_string,
+    )
+}
+
+/// Why something of the host could not be taken, where more can be said than
+/// the call that failed.
+fn not_taken(source: &Source, mapped: bool, fault: Fault) -> Option<LaunchError> {
+    let path = PathBuf::from(OsStr::from_bytes(source.path().to_bytes()));
+    match (source, fault.call, fault.errno) {
+        (
+            Source::Opened { .. },
+            Call::Open | Call::Stat,
+            Errno::LOOP | Errno::NOENT | Errno::NOTDIR | Errno::STALE,
+        ) => Some(LaunchError::Replaced { path }),
+        (_, Call::MountSetattr, Errno::INVAL) if mapped => {
+            let mount = MountedOn::of(&path)?;
+            Some(LaunchError::NotMappable {
+                owner: path.metadata().ok()?.uid(),
+                path,
+                kind: mount.kind,
+                mount_point: mount.point,
+                source: fault.errno.into(),
+            })
+        }
+        _ => None,
     }
 }

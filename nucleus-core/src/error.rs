@@ -45,12 +45,41 @@ pub enum LaunchError {
         folder: PathBuf,
     },
 
-    /// A volume that is not there, or that this process cannot see.
-    #[error("could not find the volume {path:?}")]
-    Volume {
+    /// What of the host the program shall see is not there, or this process
+    /// cannot see it.
+    #[error("could not open the {what} {path:?}")]
+    Source {
+        /// `volume`, `folder`.
+        what: &'static str,
         /// The path on the host.
         path: PathBuf,
         /// Why.
+        source: io::Error,
+    },
+
+    /// A file or folder was replaced between its check and its use.
+    #[error(
+        "{path:?} was moved or replaced while the sandbox was being made; start again, and keep others from changing the folders above it"
+    )]
+    Replaced {
+        /// The real path on the host.
+        path: PathBuf,
+    },
+
+    /// Root's grant of writing, on a file system without id-mapped mounts.
+    #[error(
+        "could not let the program write to {path:?} as its owner, user {owner}: the {kind} file system mounted at {mount_point:?} cannot be mounted with mapped ids; run nucleus as the owner of the folder, if that is not root, or move it to ext4, xfs, btrfs or (from Linux 6.3) tmpfs, or show it read-only"
+    )]
+    NotMappable {
+        /// The real path on the host.
+        path: PathBuf,
+        /// Its owner, whom the program would have acted for.
+        owner: u32,
+        /// The type of the file system, as `/proc/self/mountinfo` has it.
+        kind: String,
+        /// Where that is mounted.
+        mount_point: PathBuf,
+        /// What mount_setattr(2) said.
         source: io::Error,
     },
 

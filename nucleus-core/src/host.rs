@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What a path of the host is.
@@ -232,12 +231,6 @@ pub(crate) fn installation(programs: &Path, home: Option<&Path>) -> PathBuf {
 /// Whether a path is in a folder that every sandbox shows.
 pub(crate) fn is_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
-}
-
-/// The owner of a file, for an id-mapped mount.
-pub(crate) fn owner(path: &Path) -> std::io::Result<(u32, u32)> {
-    let metadata = fs::metadata(path)?;
-    Ok((metadata.uid(), metadata.gid()))
 }
 
 #[cfg(test)]

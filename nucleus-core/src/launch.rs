@@ -38,12 +38,14 @@ pub(crate) struct Strings {
     envp: CStringArray,
     /// The folders of PATH that a program without a slash is looked for in.
     searched: Vec<PathBuf>,
+    /// What of the host the child will look for.
+    sources: Vec<OwnedFd>,
 }
 
 /// The whole start as data, and the strings for execve. Reads what it must
 /// know of the host, and changes nothing.
 pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
-    let layout = match &command.view {
+    let mut layout = match &command.view {
         View::Host => None,
         View::Isolated(sandbox) => {
             let host = Host::read(random()?);
@@ -75,6 +77,9 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         envp.push(c_string("environment variable", &variable)?);
     }
 
+    let sources = layout
+        .as_mut()
+        .map_or_else(Vec::new, |layout| std::mem::take(&mut layout.sources));
     let mut plan = match layout {
         None => in_hosts_view(command)?,
         Some(layout) => in_sandbox(command, layout),
@@ -103,6 +108,7 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         argv: CStringArray::new(argv),
         envp: CStringArray::new(envp),
         searched,
+        sources,
     };
     Ok((plan, strings))
 }
@@ -248,6 +254,8 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
     };
     // The child's ends must be closed here before their end of file can show.
     drop((program_ends, program_gate, init_status));
+    // The child has its own copies of these.
+    drop(strings.sources);
 
     Child::meet(
         Launched {

@@ -19,13 +19,13 @@
 //! - `isolation`: what a sandbox is made of ([`Isolation`])
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
-//! - `host`, `layout`, `landlock`: what a sandbox shows and grants, as steps
+//! - `host`, `source`, `layout`, `landlock`: what a sandbox shows and grants, as steps
 //! - `interpret`, with `ids`, `mounts` and `privileges`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
 //! - `stdio`, `strings`, `environment`: what the program is started with
-//! - `error`, `autopsy`: why a program did not start ([`LaunchError`])
+//! - `error`, `autopsy`, `mounted_on`: why a program did not start ([`LaunchError`])
 //! - `sys`: every raw system call
 
 #![deny(unsafe_code)]
@@ -44,10 +44,12 @@ mod landlock;
 mod launch;
 mod layout;
 mod message;
+mod mounted_on;
 mod mounts;
 mod plan;
 mod privileges;
 mod report;
+mod source;
 mod stdio;
 mod strings;
 mod sys;

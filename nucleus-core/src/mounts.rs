@@ -12,6 +12,7 @@ use rustix::mount::{
 
 use crate::plan::{MAX_TREES, MountAttr};
 use crate::report::{Call, Context, Fault};
+use crate::source::Source;
 use crate::sys;
 
 /// Mounts that belong to no place yet.
@@ -28,11 +29,11 @@ impl Trees {
         }
     }
 
-    /// Copies the mounts at a path and gives the copy its attributes, before
+    /// Copies the mounts at a source and gives the copy its attributes, before
     /// anybody can see it.
     pub(crate) fn take(
         &mut self,
-        source: &CStr,
+        source: &Source,
         attr: MountAttr,
         recursive: bool,
         ids: Option<BorrowedFd<'_>>,
@@ -41,7 +42,14 @@ impl Trees {
         if recursive {
             flags |= OpenTreeFlags::AT_RECURSIVE;
         }
-        let tree = rustix::mount::open_tree(CWD, source, flags).call(Call::OpenTree)?;
+        let tree = match source {
+            Source::Path(path) => rustix::mount::open_tree(CWD, path.as_c_str(), flags),
+            Source::Opened { .. } => {
+                let fd = source.open()?;
+                rustix::mount::open_tree(fd, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)
+            }
+        }
+        .call(Call::OpenTree)?;
         sys::mount_setattr(tree.as_fd(), attr.bits(), recursive, ids).call(Call::MountSetattr)?;
         self.keep(tree)
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use nucleus_seccomp::{InstallFlags, Program};
 
 use crate::isolation::Limit;
+use crate::source::Source;
 
 /// Everything that happens between clone and exec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +126,7 @@ pub(crate) enum Step {
     PrivateMounts,
     /// Copy the mounts at and below a path of the host, for [`Step::Place`].
     Take {
-        source: CString,
+        source: Source,
         attr: MountAttr,
         /// Submounts too.
         recursive: bool,
@@ -269,7 +270,7 @@ impl fmt::Display for Step {
             Self::Take {
                 source, attr, ids, ..
             } => {
-                write!(f, "take {source:?} ({})", Flags(*attr))?;
+                write!(f, "take {:?} ({})", source.path(), Flags(*attr))?;
                 f.write_str(if ids.is_some() { ", id-mapped" } else { "" })
             }
             Self::TakeProc => f.write_str("make a proc file system"),

@@ -10,6 +10,8 @@ use super::builder::{Builder, READ_ONLY};
 use crate::error::LaunchError;
 use crate::isolation::{Isolation, Network};
 use crate::plan::MountAttr;
+use crate::source::Source;
+use crate::strings::c_string;
 
 impl Builder<'_> {
     /// Programs and libraries.
@@ -77,7 +79,8 @@ impl Builder<'_> {
             let path = Path::new("/etc/resolv.conf");
             let real = path.canonicalize().ok().filter(|real| real.is_file());
             if let Some(real) = real {
-                self.bind(&real, path, false, READ_ONLY, None)?;
+                let source = Source::Path(c_string("path", real)?);
+                self.bind(source, path, false, READ_ONLY, None)?;
             }
         }
         Ok(())

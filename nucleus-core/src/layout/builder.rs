@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::Ids;
@@ -11,6 +12,7 @@ use crate::error::LaunchError;
 use crate::host::{Host, Node};
 use crate::landlock::Grants;
 use crate::plan::{IdMaps, MountAttr, Step};
+use crate::source::{Opened, Source};
 use crate::strings::c_string;
 
 /// For what the program may read and execute.
@@ -28,6 +30,7 @@ pub(super) struct Builder<'a> {
     pub(super) steps: Vec<Step>,
     pub(super) grants: Grants,
     pub(super) mount_ids: Vec<IdMaps>,
+    pub(super) sources: Vec<OwnedFd>,
     pub(super) made: BTreeSet<PathBuf>,
     /// What the program can see of the host.
     pub(super) shown: Vec<PathBuf>,
@@ -43,6 +46,7 @@ impl<'a> Builder<'a> {
             steps: Vec::new(),
             grants: Grants::new(host.landlock_abi),
             mount_ids: Vec::new(),
+            sources: Vec::new(),
             made: BTreeSet::new(),
             shown: Vec::new(),
         }
@@ -89,7 +93,7 @@ impl<'a> Builder<'a> {
     /// Shows `source` at `target`.
     pub(super) fn bind(
         &mut self,
-        source: &Path,
+        source: Source,
         target: &Path,
         is_folder: bool,
         attr: MountAttr,
@@ -109,7 +113,7 @@ impl<'a> Builder<'a> {
             path: c_string("path", target)?,
         });
         self.takes.push(Step::Take {
-            source: c_string("path", source)?,
+            source,
             attr,
             recursive: is_folder,
             ids,
@@ -117,13 +121,38 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A node of the host at its own path, read-only.
+    /// A node of the host at its own path, read-only. The folders above it are
+    /// root's, so that the path cannot come to mean something else.
     pub(super) fn show(&mut self, path: &Path, node: &Node) -> Result<(), LaunchError> {
+        let source = Source::Path(c_string("path", path)?);
         match node {
             Node::Link(target) => self.link(path, target),
-            Node::Folder => self.bind(path, path, true, READ_ONLY, None),
-            Node::File => self.bind(path, path, false, READ_ONLY, None),
+            Node::Folder => self.bind(source, path, true, READ_ONLY, None),
+            Node::File => self.bind(source, path, false, READ_ONLY, None),
         }
+    }
+
+    /// As [`Builder::show`], for a path that others than root may change.
+    pub(super) fn show_opened(&mut self, path: &Path) -> Result<(), LaunchError> {
+        let opened = self.open("folder", path)?;
+        let source = opened.source()?;
+        self.bind(source, path, opened.is_folder(), READ_ONLY, None)?;
+        self.keep(opened);
+        Ok(())
+    }
+
+    /// Opens what the user wants to be shown.
+    pub(super) fn open(&self, what: &'static str, path: &Path) -> Result<Opened, LaunchError> {
+        Opened::open(path).map_err(|errno| LaunchError::Source {
+            what,
+            path: path.to_owned(),
+            source: errno.into(),
+        })
+    }
+
+    /// Keeps a source open until the child has found it.
+    pub(super) fn keep(&mut self, opened: Opened) {
+        self.sources.push(opened.fd);
     }
 
     /// A writable folder in memory.

@@ -6,6 +6,7 @@ use super::builder::Builder;
 use crate::error::LaunchError;
 use crate::host::Node;
 use crate::plan::{MountAttr, Step};
+use crate::source::Source;
 use crate::strings::c_string;
 
 impl Builder<'_> {
@@ -14,7 +15,8 @@ impl Builder<'_> {
         for name in ["full", "null", "random", "tty", "urandom", "zero"] {
             let path = Path::new("/dev").join(name);
             let attr = MountAttr::NOSUID | MountAttr::NOEXEC;
-            self.bind(&path, &path, false, attr, None)?;
+            let source = Source::Path(c_string("path", &path)?);
+            self.bind(source, &path, false, attr, None)?;
         }
         for (name, target) in [
             ("fd", "/proc/self/fd"),

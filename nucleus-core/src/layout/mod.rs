@@ -7,6 +7,7 @@ mod tools;
 mod volumes;
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use self::builder::Builder;
@@ -37,6 +38,8 @@ pub(crate) struct Layout {
     pub(crate) namespaces: Namespaces,
     pub(crate) program_ids: Option<IdMaps>,
     pub(crate) mount_ids: Vec<IdMaps>,
+    /// To be kept open until the child has found the same files.
+    pub(crate) sources: Vec<OwnedFd>,
     /// The program's home folder.
     pub(crate) home: PathBuf,
 }
@@ -144,6 +147,7 @@ pub(crate) fn plan(
         namespaces,
         program_ids,
         mount_ids: build.mount_ids,
+        sources: build.sources,
         home,
     })
 }

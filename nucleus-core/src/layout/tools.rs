@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::builder::Builder;
 use crate::error::LaunchError;
-use crate::host::{self, Node};
+use crate::host;
 
 impl Builder<'_> {
     /// Programs outside of the system's folders: those along PATH, and the
@@ -28,12 +28,7 @@ impl Builder<'_> {
         }
         for folder in folders {
             if self.may_show(&folder) {
-                let node = if folder.is_dir() {
-                    Node::Folder
-                } else {
-                    Node::File
-                };
-                self.show(&folder, &node)?;
+                self.show_opened(&folder)?;
                 self.shown.push(folder);
             }
         }
@@ -64,7 +59,7 @@ impl Builder<'_> {
             return Ok("/".into());
         };
         if self.may_show(&current) {
-            self.show(&current, &Node::Folder)?;
+            self.show_opened(&current)?;
             return Ok(current.into());
         }
         let visible = host::is_system(&current)

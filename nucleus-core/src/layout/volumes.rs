@@ -4,31 +4,26 @@ use std::path::{Component, Path};
 
 use super::builder::{Builder, READ_ONLY};
 use crate::error::LaunchError;
-use crate::host;
 use crate::isolation::{Access, Isolation};
 use crate::plan::{IdMaps, MountAttr};
+use crate::source::Opened;
 
 impl Builder<'_> {
     pub(super) fn volumes(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
         for volume in &sandbox.volumes {
-            let source = volume
-                .source
-                .canonicalize()
-                .map_err(|source| LaunchError::Volume {
-                    path: volume.source.clone(),
-                    source,
-                })?;
+            let opened = self.open("volume", &volume.source)?;
             let target = absolute("volume", &volume.target)?;
-            let is_folder = source.is_dir();
+            let (source, is_folder) = (opened.source()?, opened.is_folder());
             match volume.access {
-                Access::ReadOnly => self.bind(&source, target, is_folder, READ_ONLY, None)?,
+                Access::ReadOnly => self.bind(source, target, is_folder, READ_ONLY, None)?,
                 Access::ReadWrite => {
                     let attr = MountAttr::NOSUID | MountAttr::NODEV;
-                    let ids = self.owner_becomes_program(&source)?;
-                    self.bind(&source, target, is_folder, attr, ids)?;
+                    let ids = self.owner_becomes_program(&opened);
+                    self.bind(source, target, is_folder, attr, ids)?;
                     self.grants.write(target, is_folder)?;
                 }
             }
+            self.keep(opened);
             self.shown.push(target.to_owned());
         }
         for tmpfs in &sandbox.tmpfs {
@@ -40,20 +35,16 @@ impl Builder<'_> {
     }
 
     /// The id mapping with which the owner of a file is the program's user.
-    fn owner_becomes_program(&mut self, source: &Path) -> Result<Option<usize>, LaunchError> {
+    fn owner_becomes_program(&mut self, source: &Opened) -> Option<usize> {
         if !self.host.is_root() {
-            return Ok(None);
+            return None;
         }
-        let owner = host::owner(source).map_err(|error| LaunchError::Volume {
-            path: source.to_owned(),
-            source: error,
-        })?;
-        let maps = IdMaps::single(owner, self.ids.outside, false);
+        let maps = IdMaps::single(source.owner(), self.ids.outside, false);
         let known = self.mount_ids.iter().position(|known| *known == maps);
-        Ok(Some(known.unwrap_or_else(|| {
+        Some(known.unwrap_or_else(|| {
             self.mount_ids.push(maps);
             self.mount_ids.len() - 1
-        })))
+        }))
     }
 }
 

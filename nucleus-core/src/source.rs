@@ -1,0 +1,164 @@
+//! Files and folders of the host that a sandbox shows: opened once, by the
+//! parent, before anything changes.
+//!
+//! The child cannot mount what the parent has opened: its mounts are copies,
+//! and the kernel clones none of another mount namespace (`may_copy_tree` in
+//! `fs/namespace.c`). So the child opens the real path in its own mounts,
+//! without following any link, and goes on only with the same inode. The
+//! parent's descriptor stays open until then, so that no other file can have
+//! got its number.
+
+use std::ffi::{CStr, CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::LaunchError;
+use crate::report::{Call, Context, Fault};
+use crate::stdio::above_streams;
+use crate::strings::c_string;
+
+/// What a step takes from the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Whatever is at a path that only root can change, links followed.
+    Path(CString),
+    /// What the parent has opened: its real path and its inode.
+    Opened {
+        path: CString,
+        device: u64,
+        inode: u64,
+    },
+}
+
+/// A file or folder that the parent holds open.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Opened with `O_PATH`.
+    pub(crate) fd: OwnedFd,
+    /// Its real path.
+    pub(crate) path: PathBuf,
+    stat: Stat,
+}
+
+impl Opened {
+    /// Follows symbolic links, now and never again, but not the links of
+    /// /proc, which lead to where no path does.
+    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_MAGICLINKS;
+        let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
+            .and_then(above_streams)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        let number = fd.as_raw_fd();
+        let path = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new())?;
+        let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
+        Ok(Self { fd, path, stat })
+    }
+
+    pub(crate) fn is_folder(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
+    }
+
+    /// User and group.
+    pub(crate) const fn owner(&self) -> (u32, u32) {
+        (self.stat.st_uid, self.stat.st_gid)
+    }
+
+    /// What a step takes it by.
+    pub(crate) fn source(&self) -> Result<Source, LaunchError> {
+        Ok(Source::Opened {
+            path: c_string("path", &self.path)?,
+            device: self.stat.st_dev,
+            inode: self.stat.st_ino,
+        })
+    }
+}
+
+impl Source {
+    /// Its path on the host.
+    pub(crate) fn path(&self) -> &CStr {
+        match self {
+            Self::Path(path) | Self::Opened { path, .. } => path,
+        }
+    }
+
+    /// Opens it in the mounts of this process. In the child.
+    pub(crate) fn open(&self) -> Result<OwnedFd, Fault> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let (path, device, inode) = match self {
+            Self::Path(path) => {
+                return rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty())
+                    .call(Call::Open);
+            }
+            Self::Opened {
+                path,
+                device,
+                inode,
+            } => (path, *device, *inode),
+        };
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = rustix::fs::openat2(CWD, path.as_c_str(), flags, Mode::empty(), resolve)
+            .call(Call::Open)?;
+        let stat = rustix::fs::fstat(fd.as_fd()).call(Call::Stat)?;
+        if (stat.st_dev, stat.st_ino) == (device, inode) {
+            return Ok(fd);
+        }
+        // It was replaced since the parent opened it.
+        Err(Fault {
+            call: Call::Stat,
+            errno: Errno::STALE,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_was_opened_is_what_is_taken() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().canonicalize().unwrap();
+        let (asked, real, other) = (
+            folder.join("asked"),
+            folder.join("real"),
+            folder.join("other"),
+        );
+        fs::create_dir(&real).unwrap();
+        fs::create_dir(&other).unwrap();
+        symlink(&real, &asked).unwrap();
+
+        let opened = Opened::open(&asked).unwrap();
+        assert_eq!(opened.path, real);
+        assert!(opened.is_folder());
+        let source = opened.source().unwrap();
+        assert!(source.open().is_ok());
+
+        // The link that the user named is not looked at again.
+        fs::remove_file(&asked).unwrap();
+        symlink(&other, &asked).unwrap();
+        assert!(source.open().is_ok());
+
+        let refused = |expected| assert_eq!(source.open().unwrap_err().errno, expected);
+        fs::rename(&real, folder.join("away")).unwrap();
+        refused(Errno::NOENT);
+        symlink(&other, &real).unwrap();
+        refused(Errno::LOOP);
+        fs::remove_file(&real).unwrap();
+        fs::create_dir(&real).unwrap();
+        refused(Errno::STALE);
+    }
+
+    #[test]
+    fn links_of_proc_are_not_followed() {
+        let error = Opened::open(Path::new("/proc/self/cwd")).unwrap_err();
+        assert_eq!(error, Errno::LOOP);
+    }
+}
