@@ -21,5 +21,6 @@ mod running;
 mod session;
 mod signals;
 mod sys;
+mod terminal;
 
 pub use cli::{command, main};

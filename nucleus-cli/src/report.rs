@@ -5,10 +5,13 @@ use std::io::Write;
 
 use nucleus_seccomp::Completeness;
 
+use crate::terminal;
+
 /// Prints a note. A standard error that is closed must not end the program
 /// that runs, so a failed write is let go.
 pub(crate) fn note(message: impl Display) {
-    drop(writeln!(std::io::stderr(), "nucleus: {message}"));
+    let end = if terminal::is_raw() { "\r\n" } else { "\n" };
+    drop(write!(std::io::stderr(), "nucleus: {message}{end}"));
 }
 
 /// Prints an error with its causes on one line, outermost first.

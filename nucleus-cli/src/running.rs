@@ -13,6 +13,7 @@ use crate::exit::Ended;
 use crate::report;
 use crate::session::Job;
 use crate::signals::Signals;
+use crate::terminal::Joined;
 
 /// How long a program may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     signals: Signals,
     own_session: bool,
+    terminal: Option<Joined>,
     clock: Option<Clock>,
 }
 
@@ -36,9 +38,11 @@ impl Running {
     /// Starts the job. Threads that were started since `signals` was made
     /// leave the signals to it.
     pub(crate) fn start(job: &mut Job, signals: Signals) -> anyhow::Result<Self> {
-        let child = job.command.spawn()?;
+        let mut child = job.command.spawn()?;
+        let terminal = child.take_terminal().map(Joined::new).transpose()?;
         Ok(Self {
             child,
+            terminal,
             signals,
             own_session: job.own_session,
             clock: job.time_limit.map(Clock::start),
@@ -49,6 +53,7 @@ impl Running {
     pub(crate) fn wait(&mut self) -> anyhow::Result<Ended> {
         loop {
             if let Some(status) = self.child.try_wait()? {
+                self.show_the_rest()?;
                 return Ok(self.ended(status));
             }
             self.sleep()?;
@@ -69,12 +74,31 @@ impl Running {
         }
     }
 
+    /// Shows what the program has left on its terminal. A screen that stands
+    /// still must not hold nucleus for ever: a signal does without.
+    fn show_the_rest(&mut self) -> anyhow::Result<()> {
+        let Some(mut terminal) = self.terminal.take() else {
+            return Ok(());
+        };
+        terminal.finish();
+        let mut fds = [
+            PollFd::new(terminal.shown(), PollFlags::IN),
+            PollFd::new(&self.signals, PollFlags::IN),
+        ];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))
+            .context("cannot wait for the terminal")?;
+        Ok(())
+    }
+
     /// Until there is something to do.
-    fn sleep(&self) -> anyhow::Result<()> {
+    fn sleep(&mut self) -> anyhow::Result<()> {
         let mut fds = vec![
             PollFd::from_borrowed_fd(self.child.status_fd(), PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
         ];
+        if let Some(terminal) = &self.terminal {
+            fds.push(PollFd::new(terminal.shown(), PollFlags::IN));
+        }
         let mut left = None;
         if let Some(clock) = &self.clock {
             left = clock.left();
@@ -85,9 +109,16 @@ impl Running {
         let left = left.map(Timespec::try_from).transpose();
         let left = left.context("cannot wait for that long")?;
         match poll(&mut fds, left.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno).context("cannot wait for the program"),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait for the program"),
         }
+        let unseen =
+            self.terminal.is_some() && fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
+        if unseen {
+            // The program learns it as from any terminal that goes away.
+            self.terminal = None;
+        }
+        Ok(())
     }
 
     fn pass_signals_on(&mut self) -> anyhow::Result<()> {
@@ -96,17 +127,23 @@ impl Running {
             .next()
             .context("cannot read the signals to pass on")?
         {
-            if has_ended(&self.child)? {
+            let ended = has_ended(&self.child)?;
+            match (&self.terminal, arrived.signal) {
+                (Some(terminal), libc::SIGWINCH) => terminal
+                    .resize()
+                    .context("cannot give the program's terminal its size")?,
+                (None, libc::SIGWINCH) if ended => {}
                 // Only what the program has left running is still waited for.
-                self.child
+                _ if ended => self
+                    .child
                     .kill()
-                    .context("cannot kill what the program left running")?;
-            } else if self.own_session || !arrived.from_kernel {
+                    .context("cannot kill what the program left running")?,
                 // What the terminal sends has reached the program already, if
                 // it is in the same session.
-                self.child.signal(arrived.signal).with_context(|| {
+                _ if arrived.from_kernel && !self.own_session => {}
+                _ => self.child.signal(arrived.signal).with_context(|| {
                     format!("cannot pass signal {} on to the program", arrived.signal)
-                })?;
+                })?,
             }
         }
         Ok(())

@@ -9,13 +9,14 @@ use crate::sys::{self, Arrived};
 
 /// What a user or a service manager sends to a running command. SIGTSTP and
 /// its kin stay as they are: the whole job stops and goes on together.
-const FORWARDED: [i32; 6] = [
+const FORWARDED: [i32; 7] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
     libc::SIGTERM,
     libc::SIGUSR1,
     libc::SIGUSR2,
+    libc::SIGWINCH,
 ];
 
 /// The forwarded signals, blocked and waiting to be read.

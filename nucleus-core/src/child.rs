@@ -36,6 +36,8 @@ pub struct Child {
     pid: u32,
     /// The socket to init.
     status: OwnedFd,
+    /// The near end of the program's terminal.
+    terminal: Option<OwnedFd>,
     /// The socket to the program, until its exec has closed the other end.
     gate: Option<OwnedFd>,
     autopsy: Autopsy,
@@ -53,6 +55,8 @@ pub(crate) struct Launched {
     pub(crate) gate: OwnedFd,
     pub(crate) autopsy: Autopsy,
     pub(crate) parent_ends: [Option<OwnedFd>; 3],
+    /// The program gets a terminal of its own.
+    pub(crate) terminal: bool,
 }
 
 impl Child {
@@ -65,13 +69,14 @@ impl Child {
             gate,
             autopsy,
             parent_ends: [stdin, stdout, stderr],
+            terminal,
         } = launched;
         if !hold {
             // One wake-up instead of three: the gate hangs up at exec, and at
             // every failure before.
             await_hangup(&gate);
         }
-        let program = match receive_program(&status) {
+        let program = match receive_fd(&status, Message::SIZE) {
             Ok(Some(program)) => program,
             failed => {
                 drop((gate, status));
@@ -93,11 +98,18 @@ impl Child {
             pid: 0,
             program,
             status,
+            terminal: None,
             gate: Some(gate),
             autopsy,
             ended: None,
             reaped: false,
         };
+        if terminal {
+            child.terminal = child.receive_terminal()?;
+            if child.terminal.is_none() {
+                return Err(child.never_started());
+            }
+        }
         match child.next_of_gate()? {
             Some(pid) => child.pid = pid,
             None => return Err(child.never_started()),
@@ -121,6 +133,13 @@ impl Child {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.program.as_fd()
+    }
+
+    /// The near end of the terminal that [`Terminal::New`](crate::Terminal::New)
+    /// gave the program: what is written to it is typed, what is read is shown.
+    /// `None` without such a terminal, and from the second time on.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
     }
 
     /// Lets a held program go on, and waits until it is executing.
@@ -315,6 +334,17 @@ impl Child {
         })
     }
 
+    /// What the program's process sends when it has made its terminal.
+    fn receive_terminal(&mut self) -> Result<Option<OwnedFd>, LaunchError> {
+        let Some(gate) = &self.gate else {
+            return Ok(None);
+        };
+        receive_fd(gate, 1).map_err(|source| LaunchError::Parent {
+            what: "take the program's terminal",
+            source,
+        })
+    }
+
     /// The reason why a program ended before exec.
     fn never_started(&mut self) -> LaunchError {
         match self.wait() {
@@ -394,22 +424,25 @@ fn reap(init: &OwnedFd) {
         rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(init.as_fd()), options));
 }
 
-/// The pidfd that comes with [`Message::Spawned`]; `None` when init ended
-/// before it had made the program's process.
-fn receive_program(status: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+/// The descriptor that comes with a message of this length: the program's pidfd
+/// with [`Message::Spawned`], or its terminal. `None` when the sender ended
+/// before.
+fn receive_fd(socket: &OwnedFd, length: usize) -> io::Result<Option<OwnedFd>> {
     let mut bytes = [0; Message::SIZE];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    // A socket may add the sender's number, too.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
+        let buffer = bytes.get_mut(..length).unwrap_or_default();
         rustix::net::recvmsg(
-            status,
-            &mut [IoSliceMut::new(&mut bytes)],
+            socket,
+            &mut [IoSliceMut::new(buffer)],
             &mut control,
             RecvFlags::CMSG_CLOEXEC,
         )
     });
     match received {
-        Ok(message) if message.bytes == Message::SIZE => {}
+        Ok(message) if message.bytes == length => {}
         Ok(_) | Err(Errno::CONNRESET) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     }

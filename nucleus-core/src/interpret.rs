@@ -18,6 +18,7 @@ use crate::plan::{Step, Stream};
 use crate::privileges;
 use crate::report::{Call, Context, Failure, Fault, Report, Stage};
 use crate::sys::{self, CStringArray};
+use crate::terminal;
 
 /// What steps need beside their own data: descriptors and strings that the
 /// parent prepared.
@@ -119,6 +120,7 @@ impl<'a> State<'a> {
             Step::Seal(path) => mounts::seal(path),
             Step::AwaitIds => ids::await_map(prepared.mapped),
             Step::NewSession => rustix::process::setsid().map(drop).call(Call::SetSid),
+            Step::NewTerminal(size) => terminal::open(*size, prepared.gate),
             Step::NewKeyring => sys::new_session_keyring().call(Call::Keyctl),
             Step::ForbidNamespaces => privileges::forbid_namespaces(),
             Step::Limit(limit) => privileges::limit(*limit),

@@ -80,6 +80,19 @@ pub enum Terminal {
     /// It stays in the session and process group, so that the terminal's
     /// signals reach it.
     Shared,
+    /// It gets a pseudo-terminal of this size, whatever its streams were set
+    /// to, and a session that it controls. The other end is
+    /// [`Child::take_terminal`](crate::Child::take_terminal).
+    New(TerminalSize),
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
 }
 
 /// A resource that can be limited (setrlimit(2)).

@@ -263,6 +263,10 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
             status,
             gate,
             parent_ends,
+            terminal: plan
+                .program
+                .iter()
+                .any(|step| matches!(step, Step::NewTerminal(_))),
             autopsy: Autopsy {
                 exec: command
                     .filter

@@ -20,7 +20,7 @@
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
 //! - `host`, `source`, `layout`, `landlock`: what a sandbox shows and grants, as steps
-//! - `interpret`, with `ids`, `mounts` and `privileges`: runs the plan's steps in the child
+//! - `interpret`, with `ids`, `mounts`, `privileges` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
@@ -53,11 +53,12 @@ mod source;
 mod stdio;
 mod strings;
 mod sys;
+mod terminal;
 
 pub use child::Child;
 pub use command::{Command, View};
 pub use error::{Cause, LaunchError};
-pub use isolation::{Access, Isolation, Network, Resource, Terminal};
+pub use isolation::{Access, Isolation, Network, Resource, Terminal, TerminalSize};
 pub use plan::Plan;
 pub use stdio::Stdio;
 pub use sys::landlock_abi;

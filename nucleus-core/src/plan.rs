@@ -5,7 +5,7 @@ use std::fmt;
 
 use nucleus_seccomp::{InstallFlags, Program};
 
-use crate::isolation::Limit;
+use crate::isolation::{Limit, TerminalSize};
 use crate::source::Source;
 
 /// Everything that happens between clone and exec.
@@ -161,6 +161,8 @@ pub(crate) enum Step {
     Seal(CString),
     /// Wait until init has written the id maps of this process.
     AwaitIds,
+    /// Make a pseudo-terminal and start a session that it controls.
+    NewTerminal(TerminalSize),
     /// Start a session without a terminal.
     NewSession,
     /// Start with an empty session keyring.
@@ -293,6 +295,9 @@ impl fmt::Display for Step {
             Self::Seal(path) => write!(f, "make {path:?} read-only"),
             Self::AwaitIds => f.write_str("wait for the id maps"),
             Self::NewSession => f.write_str("start a session without a terminal"),
+            Self::NewTerminal(TerminalSize { rows, columns }) => {
+                write!(f, "start a session on a new terminal of {rows} x {columns}")
+            }
             Self::NewKeyring => f.write_str("start with an empty session keyring"),
             Self::ForbidNamespaces => {
                 f.write_str("forbid further user namespaces (user.max_user_namespaces)")

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{LocalModes, OptionalActions};
+use rustix::termios::{LocalModes, OptionalActions, Winsize};
 
 use crate::sys;
 
@@ -66,6 +66,35 @@ impl Terminal {
     /// When the terminal is gone.
     pub fn type_in(&mut self, keys: &[u8]) {
         self.keyboard.write_all(keys).expect("typing");
+    }
+
+    /// Makes the window another size, of which the programs on it hear.
+    ///
+    /// # Panics
+    ///
+    /// When the terminal is gone.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&self.keyboard, size).expect("another size");
+    }
+
+    /// Whether keys come as lines, and some as signals; a raw terminal passes
+    /// each one on.
+    ///
+    /// # Panics
+    ///
+    /// When the terminal is gone.
+    #[must_use]
+    pub fn is_cooked(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.keyboard).expect("the terminal's modes");
+        let cooked = LocalModes::ICANON | LocalModes::ISIG;
+        assert!(modes.local_modes & cooked == cooked || !modes.local_modes.intersects(cooked));
+        modes.local_modes.contains(cooked)
     }
 
     /// Waits until the screen shows a text, from where the last wait ended on;

@@ -123,8 +123,10 @@ pub(crate) fn plan(
     settle.extend([Step::DropCapabilities, Step::NoNewPrivs]);
 
     let mut steps = privileges;
-    if sandbox.terminal == Terminal::Detached {
-        steps.push(Step::NewSession);
+    match sandbox.terminal {
+        Terminal::Detached => steps.push(Step::NewSession),
+        Terminal::Shared => {}
+        Terminal::New(size) => steps.push(Step::NewTerminal(size)),
     }
     steps.push(Step::NewKeyring);
     if !sandbox.nested {

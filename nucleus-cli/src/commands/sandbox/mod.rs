@@ -4,12 +4,12 @@ pub(crate) mod cgroup;
 mod files;
 mod network;
 mod rlimits;
+mod terminal;
 mod time;
 mod value;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
@@ -21,6 +21,7 @@ use self::cgroup::{CgroupArgs, Limited};
 use self::files::FileArgs;
 use self::network::NetworkArgs;
 use self::rlimits::RlimitArgs;
+use self::terminal::TerminalArgs;
 use self::time::TimeArgs;
 use self::value::split_at_byte;
 use super::program::Program;
@@ -33,7 +34,7 @@ pub(crate) struct SandboxArgs {
     /// Leave the program in the host's view, with the seccomp filter alone
     #[arg(long, conflicts_with_all = [
         "volumes", "workspace", "tmpfs", "network", "hostname", "hosts", "no_landlock",
-        "allow_nested", "limits",
+        "allow_nested", "limits", "tty",
     ])]
     host: bool,
 
@@ -59,6 +60,9 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     network: NetworkArgs,
+
+    #[command(flatten)]
+    terminal: TerminalArgs,
 
     #[command(flatten)]
     time: TimeArgs,
@@ -115,7 +119,7 @@ impl SandboxArgs {
         let limited = self.cgroup.apply(&mut command)?;
         Ok(Sandboxed {
             job: Job {
-                own_session: !self.host && self.terminal() == Terminal::Detached,
+                own_session: !self.host && self.terminal.terminal()? != Terminal::Shared,
                 time_limit: self.time.limit(),
                 command,
             },
@@ -128,22 +132,13 @@ impl SandboxArgs {
             return Ok(View::Host);
         }
         let sandbox = Isolation::new()
-            .terminal(self.terminal())
+            .terminal(self.terminal.terminal()?)
             .landlock(!self.no_landlock)
             .nested(self.allow_nested);
         let sandbox = self.network.apply(sandbox);
         let sandbox = self.rlimits.apply(sandbox);
         let sandbox = self.files.apply(sandbox)?;
         Ok(View::Isolated(sandbox))
-    }
-
-    /// A program that reads from the terminal is under its control, too.
-    fn terminal(&self) -> Terminal {
-        if std::io::stdin().is_terminal() {
-            Terminal::Shared
-        } else {
-            Terminal::Detached
-        }
     }
 
     fn start_folder(&self) -> anyhow::Result<Option<PathBuf>> {
