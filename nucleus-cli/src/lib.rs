@@ -20,6 +20,7 @@ mod report;
 mod running;
 mod session;
 mod signals;
+mod supervise;
 mod sys;
 mod terminal;
 

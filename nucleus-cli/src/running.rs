@@ -1,6 +1,7 @@
 //! Waiting for a program: signals are passed on to it, and its time runs out.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,9 @@ pub(crate) struct Running {
     own_session: bool,
     terminal: Option<Joined>,
     clock: Option<Clock>,
+    /// The reading end of a pipe: closed without a word, it says that whoever
+    /// answered the program's calls is gone.
+    answering: Option<OwnedFd>,
 }
 
 impl Running {
@@ -46,7 +50,14 @@ impl Running {
             signals,
             own_session: job.own_session,
             clock: job.time_limit.map(Clock::start),
+            answering: None,
         })
+    }
+
+    /// The program lives no longer than the other end of this pipe, unless a
+    /// byte comes first.
+    pub(crate) fn tie_to(&mut self, answering: OwnedFd) {
+        self.answering = Some(answering);
     }
 
     /// Waits for the program's end, and passes on what arrives meanwhile.
@@ -57,6 +68,7 @@ impl Running {
                 return Ok(self.ended(status));
             }
             self.sleep()?;
+            self.look_for_answers()?;
             self.pass_signals_on()?;
             if let Some(clock) = &mut self.clock {
                 clock.look(&mut self.child)?;
@@ -99,6 +111,11 @@ impl Running {
         if let Some(terminal) = &self.terminal {
             fds.push(PollFd::new(terminal.shown(), PollFlags::IN));
         }
+        fds.extend(
+            self.answering
+                .iter()
+                .map(|it| PollFd::new(it, PollFlags::IN)),
+        );
         let mut left = None;
         if let Some(clock) = &self.clock {
             left = clock.left();
@@ -118,6 +135,25 @@ impl Running {
             // The program learns it as from any terminal that goes away.
             self.terminal = None;
         }
+        Ok(())
+    }
+
+    /// Kills a program whose calls nobody answers any more.
+    fn look_for_answers(&mut self) -> anyhow::Result<()> {
+        let Some(pipe) = &self.answering else {
+            return Ok(());
+        };
+        let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&Timespec::default()));
+        if ready.context("cannot look at who answers the program")? == 0 {
+            return Ok(());
+        }
+        if !fds[0].revents().contains(PollFlags::IN) {
+            self.child
+                .kill()
+                .context("cannot kill a program that nobody answers")?;
+        }
+        self.answering = None;
         Ok(())
     }
 

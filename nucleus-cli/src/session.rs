@@ -4,13 +4,14 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use nucleus_audit::{
     Belonging, Event, LogKind, LogPurpose, LogSource, PtraceMode, PtraceSource, Scope, Source,
     enter_session,
 };
 use nucleus_core::Command;
 use nucleus_seccomp::Completeness;
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::exit::Ended;
 use crate::running::{Running, TimeLimit};
@@ -146,7 +147,7 @@ pub(crate) fn watch_log(
 
 /// Runs the job to its end; `serve` answers, on a thread of its own, what the
 /// filter leaves to a listener, and is given the program's id. It ends when
-/// nobody is left to ask.
+/// nobody is left to ask; when it fails, all is killed.
 pub(crate) fn serve<T: Send>(
     job: &mut Job,
     serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
@@ -156,7 +157,16 @@ pub(crate) fn serve<T: Send>(
     let mut running = Running::start(job, signals)?;
     let listener = running.child.take_listener()?;
     let pid = running.child.program_pid();
-    beside(move || serve(listener, pid), || running.wait())
+    let (answering, alive) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+    running.tie_to(answering);
+    let work = move || {
+        // Closed in any case, a panic included.
+        let alive = alive;
+        let served = serve(listener, pid)?;
+        rustix::io::write(&alive, b"k").context("cannot tell that all calls were answered")?;
+        Ok(served)
+    };
+    beside(work, || running.wait())
 }
 
 /// Hands each event to `observe`, to the end of the source.

@@ -44,6 +44,8 @@ mod pool;
 mod process;
 mod spawn;
 
+mod policy;
+
 mod error;
 mod sys;
 
@@ -51,10 +53,11 @@ pub use engine::{Summary, Supervisor};
 pub use error::{Error, TrapError};
 pub use listener::{Listener, Receiver};
 pub use memory::{Memory, MemoryError, MessageHeader, PATH_MAX, Piece};
+pub use policy::{Enforced, Enforcer, Policy, PolicyError};
 pub use process::{Process, ProcessId, ProcessTable};
 pub use registry::{Decision, Failure, Handler, Registry};
 pub use reply::{FdResult, Grounds, NewFd, Reply};
 pub use request::{Delivery, Request};
 pub use rustix::io::Errno;
 pub use spawn::spawn;
-pub use trap::{ArgTest, Traps, When};
+pub use trap::{ArgTest, Refusal, Traps, When};

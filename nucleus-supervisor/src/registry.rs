@@ -6,7 +6,7 @@ use std::fmt;
 use nucleus_seccomp::{Program, Syscall};
 use rustix::io::Errno;
 
-use crate::{Grounds, MemoryError, Reply, Request, TrapError, Traps, When};
+use crate::{Grounds, MemoryError, Refusal, Reply, Request, TrapError, Traps, When};
 
 /// What a handler says to a request.
 pub enum Decision {
@@ -136,6 +136,15 @@ impl Registry {
             handler: Box::new(handler),
         });
         Ok(())
+    }
+
+    /// Lets the filter itself refuse a call, before any handler is asked.
+    ///
+    /// # Errors
+    ///
+    /// A test of an argument that no call has.
+    pub fn refuse(&mut self, call: Syscall, refusal: Refusal) -> Result<(), TrapError> {
+        self.traps.refuse(call, refusal)
     }
 
     /// What is trapped for these handlers.

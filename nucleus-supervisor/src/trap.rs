@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nucleus_seccomp::{Action, Insn, Program, SeccompData, Syscall, offset, op};
+use rustix::io::Errno;
 
 use crate::TrapError;
 
@@ -132,6 +133,17 @@ impl When {
         }
     }
 
+    /// That it tests only arguments that there are.
+    fn check(&self, call: Syscall) -> Result<(), TrapError> {
+        match self.tests().find(|test| test.index() > 5) {
+            Some(test) => Err(TrapError::Argument {
+                call,
+                index: test.index(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn tests(&self) -> impl Iterator<Item = &ArgTest> {
         match self {
             Self::Always => [].iter(),
@@ -152,9 +164,69 @@ impl When {
     }
 }
 
-/// The calls that are trapped.
+/// A denial that needs nobody's judgement: the filter itself answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// These fail with this errno.
+    Of(When, Errno),
+    /// All but these fail with this errno.
+    AllBut(When, Errno),
+}
+
+impl Refusal {
+    const fn when(&self) -> &When {
+        match self {
+            Self::Of(when, _) | Self::AllBut(when, _) => when,
+        }
+    }
+
+    /// The answer to a call that is refused.
+    fn action(&self) -> Action {
+        let (Self::Of(_, errno) | Self::AllBut(_, errno)) = self;
+        // An errno is below 4096.
+        Action::Errno(u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX))
+    }
+
+    fn answer(&self, data: &SeccompData) -> Option<Action> {
+        let refused = match self {
+            Self::Of(when, _) => when.holds(data),
+            Self::AllBut(when, _) => !when.holds(data),
+        };
+        refused.then(|| self.action())
+    }
+
+    /// Falls through where the call is not refused.
+    fn emit(&self, out: &mut Vec<Insn>) {
+        let refuse = Insn::ret(self.action());
+        match self {
+            Self::Of(When::Always, _) => out.push(refuse),
+            Self::AllBut(When::Always, _) => {}
+            Self::Of(When::Any(lists), _) => {
+                for list in lists {
+                    emit_list(list, out, refuse);
+                }
+            }
+            Self::AllBut(When::Any(lists), _) => {
+                // Backwards, so that each list knows how far the end is.
+                let mut rest = vec![refuse];
+                for list in lists.iter().rev() {
+                    let mut one = Vec::new();
+                    emit_list(list, &mut one, skip(rest.len()));
+                    one.append(&mut rest);
+                    rest = one;
+                }
+                out.append(&mut rest);
+            }
+        }
+    }
+}
+
+/// The calls that are trapped, and those that are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Traps(BTreeMap<Syscall, When>);
+pub struct Traps {
+    trapped: BTreeMap<Syscall, When>,
+    refused: BTreeMap<Syscall, Vec<Refusal>>,
+}
 
 impl Traps {
     /// None.
@@ -169,29 +241,43 @@ impl Traps {
     ///
     /// A test of an argument that no call has.
     pub fn add(&mut self, call: Syscall, when: When) -> Result<(), TrapError> {
-        if let Some(test) = when.tests().find(|test| test.index() > 5) {
-            return Err(TrapError::Argument {
-                call,
-                index: test.index(),
-            });
-        }
-        let when = match self.0.remove(&call) {
+        when.check(call)?;
+        let when = match self.trapped.remove(&call) {
             Some(before) => before.or(when),
             None => when,
         };
-        self.0.insert(call, when);
+        self.trapped.insert(call, when);
         Ok(())
     }
 
-    /// Whether a call is trapped: what the programs are tested against.
-    #[must_use]
-    pub fn holds(&self, data: &SeccompData) -> bool {
-        data.syscall()
-            .and_then(|call| self.0.get(&call))
-            .is_some_and(|when| when.holds(data))
+    /// Refuses a call, whoever traps it.
+    ///
+    /// # Errors
+    ///
+    /// A test of an argument that no call has.
+    pub fn refuse(&mut self, call: Syscall, refusal: Refusal) -> Result<(), TrapError> {
+        refusal.when().check(call)?;
+        self.refused.entry(call).or_default().push(refusal);
+        Ok(())
     }
 
-    /// A filter that traps these calls and allows all others.
+    /// What becomes of a call: what the programs are tested against.
+    #[must_use]
+    pub fn decide(&self, data: &SeccompData) -> Action {
+        let Some(call) = data.syscall() else {
+            return Action::Allow;
+        };
+        let mut refusals = self.refused.get(&call).into_iter().flatten();
+        if let Some(refused) = refusals.find_map(|refusal| refusal.answer(data)) {
+            return refused;
+        }
+        match self.trapped.get(&call) {
+            Some(when) if when.holds(data) => Action::Notify,
+            _ => Action::Allow,
+        }
+    }
+
+    /// A filter that traps and refuses these calls and allows all others.
     ///
     /// It may be installed beside a profile's filter: the kernel asks both and
     /// takes the stricter answer.
@@ -226,8 +312,8 @@ impl Traps {
                 continue;
             }
             let action = Action::from_ret(insn.k);
-            // What the kernel would let a trap overrule.
-            if action <= Action::Notify {
+            // Only what a trap or a refusal overrules is touched.
+            if action < Action::Notify {
                 continue;
             }
             let start = *tails.entry(insn.k).or_insert_with(|| {
@@ -246,17 +332,20 @@ impl Traps {
     /// uses only what the kernel can evaluate when the filter is installed
     /// (5.11), so that calls which are not trapped cost nothing.
     fn emit(&self, out: &mut Vec<Insn>, otherwise: Action) {
-        let archs: BTreeSet<u32> = self.0.keys().map(|call| call.arch().audit()).collect();
+        let calls: BTreeSet<&Syscall> = self.trapped.keys().chain(self.refused.keys()).collect();
+        let archs: BTreeSet<u32> = calls.iter().map(|call| call.arch().audit()).collect();
         out.push(Insn::load(offset::ARCH));
         for arch in archs {
             let mut group = vec![Insn::load(offset::NR)];
-            let calls = self
-                .0
-                .iter()
-                .filter(|(call, _)| call.arch().audit() == arch);
-            for (call, when) in calls {
+            for call in calls.iter().filter(|call| call.arch().audit() == arch) {
                 let mut body = Vec::new();
-                emit_when(&mut body, when, otherwise);
+                for refusal in self.refused.get(call).into_iter().flatten() {
+                    refusal.emit(&mut body);
+                }
+                match self.trapped.get(call) {
+                    Some(when) => emit_when(&mut body, when, otherwise),
+                    None => body.push(Insn::ret(otherwise)),
+                }
                 skip_unless_equal(&mut group, call.number(), body.len());
                 group.extend(body);
             }
@@ -272,10 +361,7 @@ impl Traps {
 /// a conditional jump alone reaches no further than 255.
 fn skip_unless_equal(out: &mut Vec<Insn>, value: u32, length: usize) {
     out.push(Insn::jump(op::JEQ_K, value, 1, 0));
-    out.push(Insn::stmt(
-        op::JA,
-        u32::try_from(length).unwrap_or(u32::MAX),
-    ));
+    out.push(skip(length));
 }
 
 fn emit_when(out: &mut Vec<Insn>, when: &When, otherwise: Action) {
@@ -284,19 +370,28 @@ fn emit_when(out: &mut Vec<Insn>, when: &When, otherwise: Action) {
         return;
     };
     for list in lists {
-        // The tests of one list are few: six arguments, four instructions each.
-        let mut rest: usize = list
-            .iter()
-            .map(|test| usize::from(test.length()))
-            .sum::<usize>()
-            + 1;
-        for test in list {
-            rest -= usize::from(test.length());
-            test.emit(out, u8::try_from(rest).unwrap_or(u8::MAX));
-        }
-        out.push(Insn::ret(Action::Notify));
+        emit_list(list, out, Insn::ret(Action::Notify));
     }
     out.push(Insn::ret(otherwise));
+}
+
+/// `then` where every test of the list holds; falls through otherwise.
+fn emit_list(list: &[ArgTest], out: &mut Vec<Insn>, then: Insn) {
+    // The tests of one list are few: six arguments, four instructions each.
+    let mut rest: usize = list
+        .iter()
+        .map(|test| usize::from(test.length()))
+        .sum::<usize>()
+        + 1;
+    for test in list {
+        rest -= usize::from(test.length());
+        test.emit(out, u8::try_from(rest).unwrap_or(u8::MAX));
+    }
+    out.push(then);
+}
+
+fn skip(length: usize) -> Insn {
+    Insn::stmt(op::JA, u32::try_from(length).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -341,7 +436,7 @@ mod tests {
                 expected,
                 "{arch:?} {name} {args:?}"
             );
-            assert_eq!(traps.holds(&data), expected == Action::Notify);
+            assert_eq!(traps.decide(&data), expected);
         };
         let inet = [2, 1, 0, 0, 0, 0];
         check(Arch::X86_64, "socket", inet, Action::Notify);
@@ -378,6 +473,26 @@ mod tests {
         };
         assert_eq!(run(vec![]), Action::Allow);
         assert_eq!(run(vec![vec![]]), Action::Notify);
+    }
+
+    #[test]
+    fn a_refusal_comes_before_a_trap() {
+        let socket = call(Arch::X86_64, "socket");
+        let mut traps = socket_traps();
+        let stream = When::test(ArgTest::int(1, 1));
+        let refusal = Refusal::AllBut(stream, Errno::PROTONOSUPPORT);
+        traps.refuse(socket, refusal).expect("valid");
+        let program = traps.program().expect("loads");
+        let check = |args, expected| {
+            assert_eq!(
+                program.run(&data(socket, args)).action,
+                expected,
+                "{args:?}"
+            );
+        };
+        check([2, 1, 0, 0, 0, 0], Action::Notify);
+        check([2, 2, 0, 0, 0, 0], Action::Errno(93));
+        check([1, 1, 0, 0, 0, 0], Action::Allow);
     }
 
     #[test]
@@ -422,10 +537,15 @@ mod tests {
             1 => Just(When::Always),
             4 => prop::collection::vec(list, 0..4).prop_map(When::Any),
         ];
-        prop::collection::vec((a_call(), when), 0..6).prop_map(|list| {
+        prop::collection::vec((a_call(), when, 0..4_u8), 0..6).prop_map(|list| {
             let mut traps = Traps::new();
-            for (call, when) in list {
-                traps.add(call, when).expect("indices are in range");
+            for (call, when, kind) in list {
+                match kind {
+                    0 => traps.refuse(call, Refusal::Of(when, Errno::PERM)),
+                    1 => traps.refuse(call, Refusal::AllBut(when, Errno::PERM)),
+                    _ => traps.add(call, when),
+                }
+                .expect("indices are in range");
             }
             traps
         })
@@ -462,7 +582,7 @@ mod tests {
         #[test]
         fn the_program_traps_what_the_traps_say(traps in some_traps(), data in some_data()) {
             let action = traps.program().expect("loads").run(&data).action;
-            prop_assert_eq!(action == Action::Notify, traps.holds(&data));
+            prop_assert_eq!(action, traps.decide(&data));
         }
 
         #[test]

@@ -12,6 +12,7 @@ use super::sandbox::SandboxArgs;
 use super::trace;
 use crate::denials::{self, Events, Remedy};
 use crate::exit::Exit;
+use crate::supervise::Supervision;
 use crate::{explained, filter, profile_file, report, session};
 
 /// Run a program in a sandbox
@@ -39,6 +40,11 @@ pub(crate) struct Args {
     /// Print every step of the start, and do not start
     #[arg(long, conflicts_with_all = ["seccomp_mode", "seccomp_log_denied", "explain", "events"])]
     print_plan: bool,
+
+    /// Say of each rule that is beyond namespaces and mounts who enforces it:
+    /// the kernel or a supervisor, which is this process
+    #[arg(long)]
+    verbose: bool,
 
     #[command(flatten)]
     program: Program,
@@ -81,7 +87,12 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         None => Profile::sandbox_default(),
     };
     let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
-    let mut sandboxed = args.sandbox.command(&args.program)?;
+    let (mut sandboxed, policies) = args.sandbox.supervised(&args.program)?;
+    let supervision = Supervision::new(policies)?;
+    ensure!(
+        supervision.is_none() || !(*explain || *seccomp_log_denied || events.is_some()),
+        "--explain, --seccomp-log-denied and --events do not go with rules that a supervisor enforces; leave one of them out"
+    );
     let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
     if *explain {
         let (ended, report) = explained::run(&mut sandboxed, &policy, remedy, events)?;
@@ -105,12 +116,29 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         report::incomplete("the report of denied calls", &report.completeness);
         return Ok(ended.into());
     }
-    sandboxed.command.filter_flags(policy.install_flags());
-    sandboxed.command.filter(filter::enforcing(&policy)?);
+    let command = &mut sandboxed.command;
+    match &supervision {
+        Some(supervision) => supervision.filter(command, &policy)?,
+        None => {
+            command.filter_flags(policy.install_flags());
+            command.filter(filter::enforcing(&policy)?);
+        }
+    }
+    let enforced = supervision.as_ref().map_or(&[][..], Supervision::enforced);
     if args.print_plan {
-        write!(io::stdout(), "{}", sandboxed.command.plan()?)
+        let rules: String = enforced.iter().map(|rule| format!("{rule}\n")).collect();
+        write!(io::stdout(), "{}{rules}", command.plan()?)
             .context("cannot write the plan to standard output")?;
         return Ok(Exit::SUCCESS);
     }
-    Ok(session::run(&mut sandboxed)?.into())
+    if args.verbose {
+        for rule in enforced {
+            report::note(rule);
+        }
+    }
+    let ended = match supervision {
+        Some(supervision) => supervision.run(&mut sandboxed)?,
+        None => session::run(&mut sandboxed)?,
+    };
+    Ok(ended.into())
 }

@@ -13,9 +13,10 @@ use std::ffi::OsString;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use caps::CapSet;
 use nucleus_core::{Command, Isolation, Terminal, View};
+use nucleus_supervisor::Policy;
 
 use self::cgroup::{CgroupArgs, Limited};
 use self::files::FileArgs;
@@ -96,8 +97,24 @@ impl DerefMut for Sandboxed {
 }
 
 impl SandboxArgs {
-    /// The program in this sandbox, without a filter yet.
+    /// The program in this sandbox, without a filter yet, where nobody is
+    /// there to supervise it.
     pub(crate) fn command(&self, program: &Program) -> anyhow::Result<Sandboxed> {
+        let (sandboxed, policies) = self.supervised(program)?;
+        ensure!(
+            policies.is_empty(),
+            "rules that a supervisor enforces go with nucleus run; leave them out while calls are recorded"
+        );
+        Ok(sandboxed)
+    }
+
+    /// The program in this sandbox, without a filter yet, and the policies
+    /// that a supervisor must enforce on it.
+    pub(crate) fn supervised(
+        &self,
+        program: &Program,
+    ) -> anyhow::Result<(Sandboxed, Vec<Box<dyn Policy>>)> {
+        let policies = Vec::new();
         let [name, arguments @ ..] = program.command.as_slice() else {
             anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
         };
@@ -117,14 +134,15 @@ impl SandboxArgs {
             };
         }
         let limited = self.cgroup.apply(&mut command)?;
-        Ok(Sandboxed {
+        let sandboxed = Sandboxed {
             job: Job {
                 own_session: !self.host && self.terminal.terminal()? != Terminal::Shared,
                 time_limit: self.time.limit(),
                 command,
             },
             _limited: limited,
-        })
+        };
+        Ok((sandboxed, policies))
     }
 
     fn view(&self) -> anyhow::Result<View> {

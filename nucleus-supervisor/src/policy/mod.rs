@@ -1,0 +1,93 @@
+//! Policies: each a set of handlers that enforce one kind of rule.
+
+use std::fmt;
+
+use crate::{Registry, TrapError};
+
+/// Rules of one kind, as handlers of a [`Registry`].
+///
+/// ```
+/// use nucleus_seccomp::{Arch, Syscall};
+/// use nucleus_supervisor::{
+///     Enforced, Enforcer, Errno, Policy, PolicyError, Refusal, Registry, When,
+/// };
+///
+/// struct NoNetwork;
+///
+/// impl Policy for NoNetwork {
+///     fn enforced(&self) -> Vec<Enforced> {
+///         vec![Enforced {
+///             rule: "no sockets".to_owned(),
+///             by: Enforcer::Filter,
+///         }]
+///     }
+///
+///     fn register(self: Box<Self>, registry: &mut Registry) -> Result<(), PolicyError> {
+///         for arch in Arch::ALL {
+///             if let Some(socket) = Syscall::by_name(arch, "socket") {
+///                 registry.refuse(socket, Refusal::Of(When::Always, Errno::ACCESS))?;
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let mut registry = Registry::new();
+/// Box::new(NoNetwork).register(&mut registry)?;
+/// # Ok::<(), PolicyError>(())
+/// ```
+pub trait Policy: Send {
+    /// Each rule, and who enforces it.
+    fn enforced(&self) -> Vec<Enforced>;
+
+    /// Adds the handlers. What they need of threads and descriptors is made
+    /// here, before the program starts.
+    ///
+    /// # Errors
+    ///
+    /// Something that the policy needs is not to be had.
+    fn register(self: Box<Self>, registry: &mut Registry) -> Result<(), PolicyError>;
+}
+
+/// A rule as it is enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enforced {
+    /// The rule, in words.
+    pub rule: String,
+    /// By whom.
+    pub by: Enforcer,
+}
+
+/// Who enforces a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforcer {
+    /// The kernel, by a namespace, a mount or a limit.
+    Kernel,
+    /// The kernel, by the seccomp filter and from registers alone.
+    Filter,
+    /// The supervisor, which does the call or denies it.
+    Supervisor,
+}
+
+impl fmt::Display for Enforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.by {
+            Enforcer::Kernel => "kernel",
+            Enforcer::Filter => "kernel, by the filter",
+            Enforcer::Supervisor => "supervisor",
+        };
+        write!(f, "{}: enforced by the {by}", self.rule)
+    }
+}
+
+/// A policy that cannot be enforced.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// Its calls cannot be trapped.
+    #[error("cannot trap the calls of a policy")]
+    Trap(#[from] TrapError),
+    /// The supervisor lacks something.
+    #[error(transparent)]
+    Supervisor(#[from] crate::Error),
+}
