@@ -6,11 +6,12 @@ use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use nucleus_profile::{AtomicFile, Trace};
+use nucleus_profile::Trace;
 use nucleus_seccomp::{CompileOptions, Syscall};
 
 use super::disasm::{self, Format};
 use super::input;
+use super::output::OutputArgs;
 use super::target::TargetArgs;
 use crate::exit::Exit;
 
@@ -29,9 +30,8 @@ Examples:
 pub(crate) struct Args {
     /// The profile: a file, - for standard input, or @default or @nested, the sandbox's own
     profile: PathBuf,
-    /// Where to write the filter [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     /// In which form
     #[arg(long, value_enum, default_value_t = Format::Raw)]
     format: Format,
@@ -48,14 +48,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let format = if args.json { Format::Json } else { args.format };
     let raw = matches!(format, Format::Raw | Format::RawLe | Format::RawBe);
-    if raw && args.output.is_none() && io::stdout().is_terminal() {
+    if raw && args.output.is_stdout() && io::stdout().is_terminal() {
         bail!(
             "a raw filter is nothing for a terminal; name a file with -o, or choose --format asm"
         );
     }
     let policy = input::policy(&args.profile, &args.target)?;
     let hot = args.hot.as_deref().map(hot).transpose()?;
-    let output = args.output.as_deref().map(AtomicFile::create).transpose()?;
+    let output = args.output.open()?;
     let options = CompileOptions {
         hot: hot.unwrap_or_default(),
     };
@@ -64,12 +64,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         .with_context(|| format!("compiling {}", args.profile.display()))?;
     let mut bytes = Vec::new();
     disasm::write(&mut bytes, &[program], format)?;
-    match output {
-        Some(file) => file.commit_with(&bytes)?,
-        None => io::stdout()
-            .write_all(&bytes)
-            .context("writing to standard output")?,
-    }
+    output.write(&bytes)?;
     Ok(Exit::SUCCESS)
 }
 

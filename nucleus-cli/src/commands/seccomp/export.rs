@@ -1,13 +1,13 @@
 //! `nucleus seccomp export`: profiles in the words of other tools.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use nucleus_profile::AtomicFile;
 use nucleus_seccomp::{CompileOptions, Endian, Policy, Syscall, Target};
 use serde_json::json;
 
+use super::output::OutputArgs;
 use super::profile::Loaded;
 use super::target::TargetArgs;
 use crate::exit::Exit;
@@ -33,12 +33,11 @@ pub(crate) struct Args {
     /// The object's name, for Kubernetes [default: the file's name]
     #[arg(long)]
     name: Option<String>,
-    /// Where to write it [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     /// Print one JSON object with the export as text, or in hexadecimal where
     /// it is raw, and the calls that the form had to narrow
-    #[arg(long, conflicts_with = "output")]
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     target: TargetArgs,
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let loaded = Loaded::read(&args.profile)?;
     let policy = loaded.policy(&args.target)?;
     let target = args.target.resolve()?;
-    let output = args.output.as_deref().map(AtomicFile::create).transpose()?;
+    let output = args.output.open()?;
     let exported = exported(args, &loaded, &policy, &target)
         .with_context(|| format!("exporting {}", args.profile.display()))?;
     let bytes = if args.json {
@@ -69,12 +68,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         exported.warn();
         exported.bytes
     };
-    match output {
-        Some(file) => file.commit_with(&bytes)?,
-        None => io::stdout()
-            .write_all(&bytes)
-            .context("writing to standard output")?,
-    }
+    output.write(&bytes)?;
     Ok(Exit::SUCCESS)
 }
 

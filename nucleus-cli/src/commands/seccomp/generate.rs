@@ -5,9 +5,10 @@ use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use nucleus_profile::{AtomicFile, Error, GenerateOptions, Trace, generate, notes};
+use nucleus_profile::{Error, GenerateOptions, Trace, generate, notes};
 use nucleus_seccomp::{Action, Arch};
 
+use super::output::OutputArgs;
 use crate::exit::Exit;
 use crate::report;
 
@@ -26,9 +27,8 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "TRACE")]
     traces: Vec<PathBuf>,
 
-    /// Profile to write [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
 
     /// Architecture of the machines that the profile is for [default: this machine's]
     #[arg(long)]
@@ -77,19 +77,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         .iter()
         .map(|path| read(path))
         .collect::<Result<_, _>>()?;
-    let output = args.output.as_deref().map(AtomicFile::create).transpose()?;
+    let output = args.output.open()?;
     let profile = generate(&traces, &args.options.resolve(arch))
         .map_err(|error| name_the_file(error, &args.traces))?;
     for note in notes(&traces)? {
         report::note(note);
     }
     let json = profile.to_json();
-    match output {
-        Some(file) => file.commit_with(json.as_bytes())?,
-        None => std::io::stdout()
-            .write_all(json.as_bytes())
-            .context("cannot write the profile to standard output")?,
-    }
+    output.write(json.as_bytes())?;
     Ok(Exit::SUCCESS)
 }
 

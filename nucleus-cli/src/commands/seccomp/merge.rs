@@ -1,14 +1,14 @@
 //! `nucleus seccomp merge`: one profile of several.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use nucleus_profile::AtomicFile;
 use nucleus_seccomp::merge::{Merge, merge};
 use serde_json::json;
 
 use super::input;
+use super::output::OutputArgs;
 use super::target::TargetArgs;
 use crate::exit::Exit;
 
@@ -31,9 +31,8 @@ pub(crate) struct Args {
     /// What of the profiles is kept
     #[arg(long, value_enum, default_value_t = Mode::Union)]
     mode: Mode,
-    /// Where to write the profile [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
     /// Print one JSON object with the profile and what it was made of
     #[arg(long)]
     json: bool,
@@ -64,19 +63,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         let policy = input::policy(path, &args.target)?;
         policies.push((path.display().to_string(), policy));
     }
-    let output = args.output.as_deref().map(AtomicFile::create).transpose()?;
+    let output = args.output.open()?;
     let how = match args.mode {
         Mode::Union => Merge::Union,
         Mode::Intersection => Merge::Intersection,
     };
     let merged = merge(&policies, how).context("merging")?;
     let profile = merged.to_json();
-    if let Some(file) = output {
-        file.commit_with(profile.as_bytes())?;
-        if !args.json {
-            return Ok(Exit::SUCCESS);
-        }
-    }
     let text = if args.json {
         let origins: Vec<&str> = policies.iter().map(|(name, _)| name.as_str()).collect();
         let profile: serde_json::Value = serde_json::from_str(&profile)?;
@@ -92,8 +85,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     } else {
         profile
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("writing to standard output")?;
+    output.write(text.as_bytes())?;
     Ok(Exit::SUCCESS)
 }

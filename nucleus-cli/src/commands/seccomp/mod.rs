@@ -11,6 +11,7 @@ mod input;
 mod lint;
 mod list;
 mod merge;
+mod output;
 pub(crate) mod profile;
 mod simulate;
 pub(super) mod target;
