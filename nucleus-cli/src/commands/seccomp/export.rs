@@ -1,6 +1,5 @@
 //! `nucleus seccomp export`: profiles in the words of other tools.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;

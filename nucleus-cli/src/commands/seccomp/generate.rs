@@ -1,7 +1,7 @@
 //! `nucleus seccomp generate`: the smallest profile for some traces.
 
 use std::fs::File;
-use std::io::{BufReader, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;

@@ -1,6 +1,5 @@
 //! `nucleus seccomp merge`: one profile of several.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
