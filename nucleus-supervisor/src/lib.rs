@@ -46,11 +46,17 @@ mod spawn;
 
 mod policy;
 
+mod exec;
+mod limits;
+mod tracer;
+
 mod error;
 mod sys;
 
 pub use engine::{Summary, Supervisor};
 pub use error::{Error, TrapError};
+pub use exec::{ExecPolicy, ExecRule, ExecRuleError};
+pub use limits::{MemoryLimit, ProcessLimit, WhenFull};
 pub use listener::{Listener, Receiver};
 pub use memory::{Memory, MemoryError, MessageHeader, PATH_MAX, Piece};
 pub use policy::{Enforced, Enforcer, Policy, PolicyError};
@@ -60,4 +66,5 @@ pub use reply::{FdResult, Grounds, NewFd, Reply};
 pub use request::{Delivery, Request};
 pub use rustix::io::Errno;
 pub use spawn::spawn;
+pub use tracer::{Guard, Task, TracedCall, Tracer, Verdict};
 pub use trap::{ArgTest, Refusal, Traps, When};

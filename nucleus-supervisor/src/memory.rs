@@ -94,15 +94,32 @@ pub struct MessageHeader {
     pub flags: u32,
 }
 
-/// Access to the memory of a request's caller.
+/// Access to the memory of a thread that waits for an answer, or that stands
+/// in a stop of its tracer.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory<'a> {
-    request: &'a Request,
+    thread: i32,
+    arch: Option<Arch>,
+    /// What proves that the thread is still the caller; a tracee needs none.
+    request: Option<&'a Request>,
 }
 
 impl<'a> Memory<'a> {
-    pub(crate) const fn new(request: &'a Request) -> Self {
-        Self { request }
+    pub(crate) fn new(request: &'a Request) -> Self {
+        Self {
+            thread: request.thread(),
+            arch: request.call().map(nucleus_seccomp::Syscall::arch),
+            request: Some(request),
+        }
+    }
+
+    /// Of a thread in a stop of its tracer, whose id cannot become another's.
+    pub(crate) const fn of_tracee(thread: i32, arch: Option<Arch>) -> Self {
+        Self {
+            thread,
+            arch,
+            request: None,
+        }
     }
 
     /// Fills `bytes`, all of it.
@@ -246,7 +263,7 @@ impl<'a> Memory<'a> {
         let mut done = 0;
         while done < bytes.len() {
             let at = self.advance(address, done)?;
-            match sys::write_memory(self.request.thread(), at, &bytes[done..]) {
+            match sys::write_memory(self.thread, at, &bytes[done..]) {
                 Ok(0) => return Err(self.fault(at)),
                 Ok(count) => done += count,
                 Err(errno) => return Err(self.failed(at, errno)),
@@ -260,7 +277,7 @@ impl<'a> Memory<'a> {
         while done < bytes.len() {
             let at = self.advance(address, done)?;
             // Short where the next page is not there: the next round says so.
-            match sys::read_memory(self.request.thread(), at, &mut bytes[done..]) {
+            match sys::read_memory(self.thread, at, &mut bytes[done..]) {
                 Ok(0) => return Err(self.fault(at)),
                 Ok(count) => done += count,
                 Err(errno) => return Err(self.failed(at, errno)),
@@ -298,7 +315,7 @@ impl<'a> Memory<'a> {
     }
 
     fn word(&self) -> usize {
-        match self.request.call().map(nucleus_seccomp::Syscall::arch) {
+        match self.arch {
             Some(Arch::I386 | Arch::X32) => 4,
             _ => 8,
         }
@@ -312,24 +329,24 @@ impl<'a> Memory<'a> {
     }
 
     fn confirm(&self) -> Result<(), MemoryError> {
-        match self.request.is_waiting() {
+        match self.request.map_or(Ok(true), Request::is_waiting) {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(MemoryError::Gone {
-                thread: self.request.thread(),
+                thread: self.thread,
             }),
         }
     }
 
     const fn fault(&self, address: u64) -> MemoryError {
         MemoryError::Fault {
-            thread: self.request.thread(),
+            thread: self.thread,
             address,
         }
     }
 
     const fn too_long(&self, address: u64, most: usize, errno: Errno) -> MemoryError {
         MemoryError::TooLong {
-            thread: self.request.thread(),
+            thread: self.thread,
             address,
             most,
             errno,
@@ -337,7 +354,7 @@ impl<'a> Memory<'a> {
     }
 
     const fn failed(&self, address: u64, errno: Errno) -> MemoryError {
-        let thread = self.request.thread();
+        let thread = self.thread;
         match errno {
             Errno::FAULT => MemoryError::Fault { thread, address },
             Errno::SRCH => MemoryError::Gone { thread },

@@ -105,7 +105,7 @@ impl Request {
 
     /// The caller's memory.
     #[must_use]
-    pub const fn memory(&self) -> Memory<'_> {
+    pub fn memory(&self) -> Memory<'_> {
         Memory::new(self)
     }
 

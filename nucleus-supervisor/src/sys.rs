@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
+pub(crate) mod ptrace;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;

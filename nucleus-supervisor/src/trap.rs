@@ -222,17 +222,46 @@ impl Refusal {
 }
 
 /// The calls that are trapped, and those that are refused.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traps {
+    /// What the filter answers to a trapped call.
+    answer: Action,
     trapped: BTreeMap<Syscall, When>,
     refused: BTreeMap<Syscall, Vec<Refusal>>,
 }
 
+impl Default for Traps {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Traps {
-    /// None.
+    /// None yet, for a listener.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self::answered_by(Action::Notify)
+    }
+
+    /// None yet, for a [`Tracer`](crate::Tracer).
+    #[must_use]
+    pub const fn for_tracer() -> Self {
+        Self::answered_by(Action::Trace(0))
+    }
+
+    const fn answered_by(answer: Action) -> Self {
+        Self {
+            answer,
+            trapped: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// A call that both trap: the listener would be asked, and the tracer not.
+    #[must_use]
+    pub fn in_common(&self, other: &Self) -> Option<Syscall> {
+        let mut calls = self.trapped.keys();
+        calls.find(|call| other.trapped.contains_key(call)).copied()
     }
 
     /// Traps a call, in addition to what is trapped already.
@@ -272,7 +301,7 @@ impl Traps {
             return refused;
         }
         match self.trapped.get(&call) {
-            Some(when) if when.holds(data) => Action::Notify,
+            Some(when) if when.holds(data) => self.answer,
             _ => Action::Allow,
         }
     }
@@ -313,7 +342,7 @@ impl Traps {
             }
             let action = Action::from_ret(insn.k);
             // Only what a trap or a refusal overrules is touched.
-            if action < Action::Notify {
+            if action < Action::Notify.min(self.answer) {
                 continue;
             }
             let start = *tails.entry(insn.k).or_insert_with(|| {
@@ -334,6 +363,8 @@ impl Traps {
     fn emit(&self, out: &mut Vec<Insn>, otherwise: Action) {
         let calls: BTreeSet<&Syscall> = self.trapped.keys().chain(self.refused.keys()).collect();
         let archs: BTreeSet<u32> = calls.iter().map(|call| call.arch().audit()).collect();
+        // A listener that is asked already stays the one.
+        let trapped = self.answer.min(otherwise);
         out.push(Insn::load(offset::ARCH));
         for arch in archs {
             let mut group = vec![Insn::load(offset::NR)];
@@ -343,7 +374,7 @@ impl Traps {
                     refusal.emit(&mut body);
                 }
                 match self.trapped.get(call) {
-                    Some(when) => emit_when(&mut body, when, otherwise),
+                    Some(when) => emit_when(&mut body, when, trapped, otherwise),
                     None => body.push(Insn::ret(otherwise)),
                 }
                 skip_unless_equal(&mut group, call.number(), body.len());
@@ -364,13 +395,13 @@ fn skip_unless_equal(out: &mut Vec<Insn>, value: u32, length: usize) {
     out.push(skip(length));
 }
 
-fn emit_when(out: &mut Vec<Insn>, when: &When, otherwise: Action) {
+fn emit_when(out: &mut Vec<Insn>, when: &When, trapped: Action, otherwise: Action) {
     let When::Any(lists) = when else {
-        out.push(Insn::ret(Action::Notify));
+        out.push(Insn::ret(trapped));
         return;
     };
     for list in lists {
-        emit_list(list, out, Insn::ret(Action::Notify));
+        emit_list(list, out, Insn::ret(trapped));
     }
     out.push(Insn::ret(otherwise));
 }
@@ -473,6 +504,27 @@ mod tests {
         };
         assert_eq!(run(vec![]), Action::Allow);
         assert_eq!(run(vec![vec![]]), Action::Notify);
+    }
+
+    #[test]
+    fn a_tracer_is_asked_where_no_listener_is() {
+        let listened = socket_traps();
+        let mut traced = Traps::for_tracer();
+        for name in ["connect", "execve"] {
+            let call = call(Arch::X86_64, name);
+            traced.add(call, When::Always).expect("valid");
+        }
+        let connect = call(Arch::X86_64, "connect");
+        assert_eq!(listened.in_common(&traced), Some(connect));
+        let listened = listened.program().expect("loads");
+        let program = traced.join(&listened).expect("loads");
+        let check = |name, expected| {
+            let data = data(call(Arch::X86_64, name), [2, 0, 0, 0, 0, 0]);
+            assert_eq!(program.run(&data).action, expected, "{name}");
+        };
+        check("connect", Action::Notify);
+        check("execve", Action::Trace(0));
+        check("read", Action::Allow);
     }
 
     #[test]

@@ -1,0 +1,273 @@
+//! Which programs may be executed, and with which arguments.
+//!
+//! An exec is judged twice. Before it, on what its arguments say, so that a
+//! denial is an errno; but other threads can change those until the kernel has
+//! read them. And once the kernel has made the new image, before its first
+//! instruction: the file that is mapped and the arguments that it got are then
+//! nobody else's. If they are not what was judged, they are judged again, and
+//! a denial is the end of the process.
+
+mod file;
+mod glob;
+mod rule;
+
+use std::collections::BTreeMap;
+
+use nucleus_seccomp::Arch;
+
+use self::file::{File, FileId, Viewpoint};
+pub use self::rule::{ExecRule, ExecRuleError};
+use crate::{Enforced, Enforcer, Errno, Guard, TracedCall, TrapError, Traps, Verdict, When};
+
+/// Longest argument list that the kernel takes (`_STK_LIM / 4 * 3`).
+const ARGUMENTS_MAX: usize = 6 << 20;
+
+/// How often an interpreter may be a script itself (`exec_binprm`).
+const DEPTH: usize = 5;
+
+/// Rules on what may be executed. What a rule denies is denied; where there are
+/// rules that allow, all else is denied too, but for the program that the
+/// sandbox was made for.
+///
+/// A script is judged together with its interpreter, each as an executable of
+/// its own: an interpreter that may be executed can run any text. An executable
+/// that no folder holds is denied. Rules are about executing files: they do not
+/// keep a program from mapping code or from being a copy under another name.
+#[derive(Debug)]
+pub struct ExecPolicy {
+    allowed: Option<Vec<ExecRule>>,
+    denied: Vec<ExecRule>,
+    /// The arguments matter to some rule.
+    wants_arguments: bool,
+    started: bool,
+    /// What each thread was let execute.
+    judged: BTreeMap<u32, Image>,
+    refused: BTreeMap<Vec<u8>, u64>,
+    killed: BTreeMap<Vec<u8>, u64>,
+}
+
+/// An executable and its arguments, which are empty when no rule wants them.
+#[derive(Debug, PartialEq, Eq)]
+struct Image {
+    file: FileId,
+    arguments: Vec<Vec<u8>>,
+}
+
+impl ExecPolicy {
+    /// `allowed` is `None` where what is not denied is allowed; an empty list
+    /// allows nothing.
+    #[must_use]
+    pub fn new(allowed: Option<Vec<ExecRule>>, denied: Vec<ExecRule>) -> Self {
+        let rules = || allowed.iter().flatten().chain(&denied);
+        Self {
+            wants_arguments: rules().any(ExecRule::wants_arguments),
+            allowed,
+            denied,
+            started: false,
+            judged: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            killed: BTreeMap::new(),
+        }
+    }
+
+    /// Judges one executable.
+    fn allows(&self, view: &Viewpoint, file: &File, arguments: &[Vec<u8>], free: bool) -> bool {
+        let Some(path) = &file.path else {
+            return false;
+        };
+        let matches = |rule: &ExecRule| {
+            let is_file = |path: &[u8]| view.id_at(path) == Some(file.id);
+            rule.matches(path, arguments, is_file)
+        };
+        let allowed = self.allowed.as_ref();
+        !self.denied.iter().any(matches)
+            && (free || allowed.is_none_or(|rules| rules.iter().any(matches)))
+    }
+
+    fn judge(&mut self, call: &TracedCall) -> Result<Image, Errno> {
+        let data = &call.data;
+        let is_at = match data.syscall().and_then(nucleus_seccomp::Syscall::name) {
+            Some("execve") => false,
+            Some("execveat") => true,
+            _ => return Err(Errno::NOSYS),
+        };
+        let [first, second, third, ..] = data.args;
+        let (path, vector) = if is_at {
+            (second, third)
+        } else {
+            (first, second)
+        };
+        let folder = is_at.then(|| call.int(0).cast_signed());
+        let folder = folder.filter(|&folder| folder != libc::AT_FDCWD);
+        let flags = if is_at { call.int(4).cast_signed() } else { 0 };
+        let memory = call.memory();
+        let path = memory.path(path).map_err(|error| error.errno())?;
+        if path.is_empty() && flags & libc::AT_EMPTY_PATH == 0 {
+            return Err(Errno::NOENT);
+        }
+        let mut arguments = Vec::new();
+        if self.wants_arguments {
+            let read = memory.strings(vector, ARGUMENTS_MAX);
+            arguments = read.map_err(|error| error.errno())?;
+            if arguments.is_empty() {
+                // Since 5.18 there is always one.
+                arguments.push(Vec::new());
+            }
+        }
+        let name = name_for_interpreter(folder, &path);
+        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+        let view = Viewpoint::of(call.task.thread, call.task.process)?;
+        let file = view.find(folder, &path, follow)?;
+        self.judge_chain(&view, file, name, arguments)
+    }
+
+    /// Judges the executable, its interpreter, that one's interpreter...
+    fn judge_chain(
+        &mut self,
+        view: &Viewpoint,
+        mut file: File,
+        mut name: Vec<u8>,
+        mut arguments: Vec<Vec<u8>>,
+    ) -> Result<Image, Errno> {
+        let free = !self.started;
+        for _ in 0..DEPTH {
+            if !self.allows(view, &file, &arguments, free) {
+                count(&mut self.refused, file.path);
+                return Err(Errno::ACCESS);
+            }
+            let Some(interpreter) = file.interpreter()? else {
+                return Ok(Image {
+                    file: file.id,
+                    arguments,
+                });
+            };
+            file = view.find(None, &interpreter.path, true)?;
+            if self.wants_arguments {
+                // The kernel puts these in place of the first.
+                let mut with = vec![interpreter.path.clone()];
+                with.extend(interpreter.argument);
+                with.push(name);
+                arguments.splice(..1, with);
+            }
+            name = interpreter.path;
+        }
+        Err(Errno::LOOP)
+    }
+
+    /// Judges what a process is about to run.
+    fn judge_image(&mut self, process: u32, judged: Option<&Image>) -> Result<(), Errno> {
+        let file = File::executed_by(process)?;
+        let arguments = match self.wants_arguments {
+            true => arguments_of(process)?,
+            false => Vec::new(),
+        };
+        let image = Image {
+            file: file.id,
+            arguments,
+        };
+        if judged == Some(&image) {
+            return Ok(());
+        }
+        let view = Viewpoint::of(process, process)?;
+        if self.allows(&view, &file, &image.arguments, false) {
+            return Ok(());
+        }
+        count(&mut self.killed, file.path);
+        Err(Errno::ACCESS)
+    }
+}
+
+fn count(counts: &mut BTreeMap<Vec<u8>, u64>, path: Option<Vec<u8>>) {
+    let path = path.unwrap_or_else(|| b"a file without a name".to_vec());
+    *counts.entry(path).or_default() += 1;
+}
+
+/// By which path the kernel lets an interpreter open a script (`alloc_bprm`).
+fn name_for_interpreter(folder: Option<i32>, path: &[u8]) -> Vec<u8> {
+    match folder {
+        Some(folder) if path.is_empty() => format!("/dev/fd/{folder}").into_bytes(),
+        Some(folder) if !path.starts_with(b"/") => {
+            let mut name = format!("/dev/fd/{folder}/").into_bytes();
+            name.extend_from_slice(path);
+            name
+        }
+        _ => path.to_vec(),
+    }
+}
+
+/// What a program that has not run yet was called with.
+fn arguments_of(process: u32) -> Result<Vec<Vec<u8>>, Errno> {
+    let bytes = std::fs::read(format!("/proc/{process}/cmdline"))
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let mut arguments: Vec<Vec<u8>> = bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect();
+    // Each ends with a NUL.
+    arguments.pop();
+    Ok(arguments)
+}
+
+impl Guard for ExecPolicy {
+    fn enforced(&self) -> Vec<Enforced> {
+        let rule = |option, rule: &ExecRule| Enforced {
+            rule: format!("{option} {rule}"),
+            by: Enforcer::Supervisor,
+        };
+        let denied = self.denied.iter().map(|it| rule("--exec-deny", it));
+        let allowed = self.allowed.iter().flatten();
+        denied
+            .chain(allowed.map(|it| rule("--exec-allow", it)))
+            .collect()
+    }
+
+    fn trap(&self, traps: &mut Traps) -> Result<(), TrapError> {
+        for arch in Arch::ALL {
+            for name in ["execve", "execveat"] {
+                if let Some(call) = nucleus_seccomp::Syscall::by_name(arch, name) {
+                    traps.add(call, When::Always)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, call: &TracedCall) -> Verdict {
+        let name = call.data.syscall().and_then(nucleus_seccomp::Syscall::name);
+        if !matches!(name, Some("execve" | "execveat")) {
+            return Verdict::Go;
+        }
+        match self.judge(call) {
+            Ok(image) => {
+                self.judged.insert(call.task.thread, image);
+                Verdict::Go
+            }
+            Err(errno) => {
+                self.judged.remove(&call.task.thread);
+                Verdict::Errno(errno)
+            }
+        }
+    }
+
+    fn executed(&mut self, process: u32, former: u32) -> bool {
+        let judged = self.judged.remove(&former);
+        let runs = self.judge_image(process, judged.as_ref()).is_ok();
+        self.started = true;
+        runs
+    }
+
+    fn ended(&mut self, task: crate::Task) {
+        self.judged.remove(&task.thread);
+    }
+
+    fn report(&self) -> Vec<String> {
+        let refused = self
+            .refused
+            .iter()
+            .map(|(path, count)| format!("exec of {} refused {count} times", path.escape_ascii()));
+        let killed = self.killed.iter().map(|(path, count)| {
+            format!(
+                "{count} processes killed that came to {} by changing what was judged",
+                path.escape_ascii()
+            )
+        });
+        refused.chain(killed).collect()
+    }
+}
