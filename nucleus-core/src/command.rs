@@ -17,6 +17,10 @@ use crate::stdio::Stdio;
 
 /// What the program can see.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a command has one and moves it once"
+)]
 #[non_exhaustive]
 pub enum View {
     /// All that this process sees: no namespace, no mount, no drop of

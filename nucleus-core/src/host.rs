@@ -18,13 +18,15 @@ pub(crate) enum Node {
 }
 
 /// The host as a plan sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Host {
     /// Effective ids of this process.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// The id that a program gets when root runs it, where there is one.
     pub(crate) guest: Option<u32>,
+    /// For choosing among ids.
+    pub(crate) random: u32,
     pub(crate) home: Option<PathBuf>,
     pub(crate) current_dir: Option<PathBuf>,
     pub(crate) path: OsString,
@@ -36,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) sensitive_proc: BTreeMap<PathBuf, Node>,
     /// The name of the user, for `/etc/passwd`.
     pub(crate) user: String,
+    /// The name or number of the user, as `/etc/subuid` has it.
+    pub(crate) account: String,
     /// The best Landlock ABI; 0 where there is none.
     pub(crate) landlock_abi: u32,
 }
@@ -94,8 +98,10 @@ impl Host {
     pub(crate) fn read(random: u32) -> Self {
         let uid = rustix::process::geteuid().as_raw();
         let guest = |map| guest_id(&fs::read_to_string(map).ok()?, random);
+        let user = user_name(uid);
         Self {
             uid,
+            random,
             guest: guest("/proc/self/uid_map")
                 .filter(|id| guest("/proc/self/gid_map") == Some(*id)),
             gid: rustix::process::getegid().as_raw(),
@@ -105,7 +111,8 @@ impl Host {
             system: nodes(SYSTEM),
             etc: nodes(ETC),
             sensitive_proc: nodes(SENSITIVE_PROC),
-            user: user_name(uid).unwrap_or_else(|| "user".to_owned()),
+            account: user.clone().unwrap_or_else(|| uid.to_string()),
+            user: user.unwrap_or_else(|| "user".to_owned()),
             landlock_abi: crate::sys::landlock_abi(),
         }
     }
@@ -117,9 +124,12 @@ impl Host {
         self.guest.filter(|_id| self.uid == 0)
     }
 
-    /// Whether this process is root and has ids to give away.
-    pub(crate) fn is_root(&self) -> bool {
-        self.root_s_guest().is_some()
+    /// The first of `count` ids that own nothing, if root runs the program on
+    /// a host that has them.
+    pub(crate) fn guest_range(&self, count: u32) -> Option<u32> {
+        let offset = self.root_s_guest()?.checked_sub(GUEST_IDS.start)?;
+        let first = GUEST_IDS.start + offset / count * count;
+        (first + count <= GUEST_IDS.end).then_some(first)
     }
 }
 
@@ -168,7 +178,7 @@ pub(crate) fn node(path: &Path) -> Option<Node> {
 }
 
 /// The name of a user in `/etc/passwd` (passwd(5)), if it is a plain word.
-fn user_name(uid: u32) -> Option<String> {
+pub(crate) fn user_name(uid: u32) -> Option<String> {
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
     let name = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::{IoSlice, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -16,7 +16,7 @@ use rustix::process::{DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions};
 use crate::ids;
 use crate::interpret::{self, Prepared};
 use crate::message::Message;
-use crate::plan::{Namespaces, Plan, Reaping};
+use crate::plan::{Plan, Reaping};
 use crate::report::{Call, Context, Failure, Fault, Stage};
 use crate::sys;
 
@@ -25,11 +25,6 @@ use crate::sys;
 pub(crate) struct Init<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) prepared: Prepared<'a>,
-    /// Init's end of the socket to the parent; at its end of file all dies.
-    pub(crate) status: BorrowedFd<'a>,
-    /// The parent process: when it ends, all dies. A pidfd, because the death
-    /// signal of prctl(2) comes when the *thread* that cloned ends.
-    pub(crate) parent: BorrowedFd<'a>,
 }
 
 /// Init's life.
@@ -72,11 +67,8 @@ fn begin<'a>(init: &'a Init<'a>) -> Result<Life<'a>, Fault> {
             .call(Call::Open)?,
         ),
     };
-    let namespaces = match init.plan.program_ids {
-        Some(_) => Namespaces::USER,
-        None => Namespaces::empty(),
-    };
-    let program = sys::clone_process(namespaces.bits(), None, || {
+    let namespaces = init.plan.program_namespaces.bits();
+    let program = sys::clone_process(namespaces, None, || {
         interpret::run_program(&init.plan.program, &init.prepared)
     })
     .call(Call::Clone)?;
@@ -117,14 +109,14 @@ impl Life<'_> {
         let fds = [self.program.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&fds));
         rustix::net::sendmsg(
-            self.init.status,
+            self.init.prepared.status,
             &[IoSlice::new(&message)],
             &mut control,
             SendFlags::NOSIGNAL,
         )?;
         sys::close_all_but([
-            self.init.status.as_raw_fd(),
-            self.init.parent.as_raw_fd(),
+            self.init.prepared.status.as_raw_fd(),
+            self.init.prepared.parent.as_raw_fd(),
             self.program.as_raw_fd(),
             self.signals.as_raw_fd(),
             self.children.as_ref().unwrap_or(&self.signals).as_raw_fd(),
@@ -192,7 +184,7 @@ impl Life<'_> {
             },
         };
         let sent = rustix::net::send(
-            self.init.status,
+            self.init.prepared.status,
             &message.to_bytes(),
             SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
         );
@@ -203,8 +195,8 @@ impl Life<'_> {
     fn wait(&mut self) {
         let mut fds = [
             PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.init.status, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.init.parent, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.init.prepared.status, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.init.prepared.parent, PollFlags::IN),
         ];
         // Once all is dying, the two ends of file would keep poll awake.
         let watched = if self.dying { 1 } else { fds.len() };

@@ -29,6 +29,11 @@ pub(crate) struct Prepared<'a> {
     /// The program's end of the socket whose closing tells the parent that
     /// execve went well, and over which it waits.
     pub(crate) gate: BorrowedFd<'a>,
+    /// Init's end of the socket to the parent; at its end of file all dies.
+    pub(crate) status: BorrowedFd<'a>,
+    /// The parent process: when it ends, all dies. A pidfd, because the death
+    /// signal of prctl(2) comes when the *thread* that cloned ends.
+    pub(crate) parent: BorrowedFd<'a>,
     /// A pipe that init writes to when the program's ids are mapped.
     pub(crate) mapped: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// User namespaces for id-mapped mounts.
@@ -88,6 +93,7 @@ impl<'a> State<'a> {
     fn run(&mut self, step: &'a Step, prepared: &Prepared<'_>) -> Result<(), Fault> {
         match step {
             Step::MapIds(maps) => ids::map(maps, c"/proc/self"),
+            Step::AwaitHelpers => ids::await_helpers(prepared),
             Step::Loopback => privileges::loopback(),
             Step::Hostname(name) => {
                 rustix::system::sethostname(name.to_bytes()).call(Call::SetHostname)
@@ -124,7 +130,7 @@ impl<'a> State<'a> {
             Step::NewKeyring => sys::new_session_keyring().call(Call::Keyctl),
             Step::ForbidNamespaces => privileges::forbid_namespaces(),
             Step::Limit(limit) => privileges::limit(*limit),
-            Step::Become { uid, gid } => ids::become_other(*uid, *gid),
+            Step::Become { uid, gid, groups } => ids::become_other(*uid, *gid, groups.as_deref()),
             Step::DropBoundingSet => sys::clear_bounding_set().call(Call::Prctl),
             Step::DropCapabilities => privileges::drop_capabilities(),
             Step::Landlock(ruleset) => privileges::landlock(ruleset),

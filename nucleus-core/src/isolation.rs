@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::ids::IdRange;
+
 /// A sandbox. The default is safe: the host's programs read-only, a private
 /// home and `/tmp`, no network, no privilege.
 ///
@@ -27,6 +29,9 @@ pub struct Isolation {
     pub(crate) terminal: Terminal,
     pub(crate) landlock: bool,
     pub(crate) nested: bool,
+    pub(crate) user_namespace: UserNamespace,
+    pub(crate) user: Option<User>,
+    pub(crate) groups: Vec<u32>,
 }
 
 /// A file or folder of the host that the program sees.
@@ -69,6 +74,49 @@ pub enum Network {
     None,
     /// The host's network, its abstract sockets and local services included.
     Host,
+}
+
+/// Whose ids the program has, on the host and in its user namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum UserNamespace {
+    /// What root runs becomes as [`UserNamespace::Auto`], what anybody else
+    /// runs stays that user's. With [`Isolation::user`] a user sees itself as
+    /// that one, and is still itself for the host.
+    #[default]
+    Default,
+    /// The program has the same ids inside as on the host: those of the
+    /// caller, or those of [`Isolation::user`]. Run by root it is thus that
+    /// user, without capabilities. An unprivileged caller who asks for other
+    /// ids gets its subordinate ones around its own.
+    KeepId,
+    /// An id of its own that owns nothing on the host: run by root one of
+    /// 0x7000_0000 and above, otherwise one of the caller's subordinate ids.
+    Auto,
+    /// As many ids as there are, 65536 for root, all of the caller's
+    /// subordinate ones for anybody else; none of the caller.
+    NoMap,
+    /// None, for root on a host where nobody can make one. The program has an
+    /// id that owns nothing, or that of [`Isolation::user`], directly on the
+    /// host, and nothing but the filter keeps it from making namespaces.
+    Host,
+    /// These ids and no others (user_namespaces(7)). Unless it is root, the
+    /// caller may map its own and its subordinate ids.
+    Mapped {
+        /// User ids.
+        users: Vec<IdRange>,
+        /// Group ids.
+        groups: Vec<IdRange>,
+    },
+}
+
+/// Who the program is in its user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// The user's id.
+    pub uid: u32,
+    /// The id of its group.
+    pub gid: u32,
 }
 
 /// How the program is connected to the terminal of this process.
@@ -138,6 +186,9 @@ impl Isolation {
             terminal: Terminal::Detached,
             landlock: true,
             nested: false,
+            user_namespace: UserNamespace::Default,
+            user: None,
+            groups: Vec::new(),
         }
     }
 
@@ -219,6 +270,32 @@ impl Isolation {
     #[must_use]
     pub fn nested(mut self, on: bool) -> Self {
         self.nested = on;
+        self
+    }
+
+    /// Whose ids the program has.
+    #[must_use]
+    pub fn user_namespace(mut self, namespace: UserNamespace) -> Self {
+        self.user_namespace = namespace;
+        self
+    }
+
+    /// Who the program is inside; which id that is on the host, the
+    /// [`UserNamespace`] says.
+    #[must_use]
+    pub fn user(mut self, user: User) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// A supplementary group, by its id inside. Where root runs the program
+    /// and names no map, that is the host's group of this id.
+    ///
+    /// Without any, the program has none, except that an unprivileged caller
+    /// whose own id is the only one cannot take its own away.
+    #[must_use]
+    pub fn group(mut self, gid: u32) -> Self {
+        self.groups.push(gid);
         self
     }
 }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use nucleus_seccomp::{Arch, InstallFlags, SeccompData};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::PidfdFlags;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::autopsy::Autopsy;
 use crate::child::{Child, Launched};
@@ -18,15 +18,15 @@ use crate::command::{Command, View};
 use crate::environment;
 use crate::error::{Cause, LaunchError};
 use crate::host::Host;
-use crate::ids;
+use crate::ids::{self, Helpers, Identity, SubordinateIds, Wish};
 use crate::init::{self, Init};
 use crate::interpret::Prepared;
-use crate::layout::{self, Ids, Layout};
+use crate::layout::{self, Layout};
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::report::Report;
 use crate::stdio::{Stdio, above_streams};
 use crate::strings::c_string;
-use crate::sys::{self, CStringArray};
+use crate::sys::{self, CStringArray, Cloned};
 
 /// Where programs are looked for without PATH (`_CS_PATH` of confstr(3)).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -49,9 +49,22 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         View::Host => None,
         View::Isolated(sandbox) => {
             let host = Host::read(random()?);
-            let ids = Ids::of(&host);
+            let wish = Wish {
+                namespace: &sandbox.user_namespace,
+                user: sandbox.user,
+                groups: &sandbox.groups,
+            };
+            let identity = Identity::decide(&wish, &host, || {
+                SubordinateIds::read(&host.account, host.uid)
+            })?;
             let folder = command.current_dir.as_deref();
-            Some(layout::plan(sandbox, &host, ids, &command.program, folder)?)
+            Some(layout::plan(
+                sandbox,
+                &host,
+                &identity,
+                &command.program,
+                folder,
+            )?)
         }
     };
     let variables = match &layout {
@@ -128,6 +141,8 @@ fn in_hosts_view(command: &Command) -> Result<Plan, LaunchError> {
         reaping: Reaping::Subreaper,
         namespaces: Namespaces::empty(),
         program_ids: None,
+        program_namespaces: Namespaces::empty(),
+        helpers: None,
         mount_ids: Vec::new(),
     })
 }
@@ -144,10 +159,12 @@ fn in_sandbox(command: &Command, layout: Layout) -> Plan {
     Plan {
         init: layout.init,
         program,
-        settle: layout.settle,
+        settle: layout.confinement.settle,
         reaping: Reaping::Namespace,
-        namespaces: layout.namespaces,
-        program_ids: layout.program_ids,
+        namespaces: layout.confinement.namespaces,
+        program_ids: layout.confinement.program_ids,
+        program_namespaces: layout.confinement.program_namespaces,
+        helpers: layout.confinement.helpers,
         mount_ids: layout.mount_ids,
     }
 }
@@ -237,6 +254,8 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                     .each_ref()
                     .map(|end| end.as_ref().map(AsFd::as_fd)),
                 gate: program_gate.as_fd(),
+                status: init_status.as_fd(),
+                parent: this.as_fd(),
                 mapped: mapped
                     .as_ref()
                     .map(|(read, write)| (read.as_fd(), write.as_fd())),
@@ -245,13 +264,14 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 envp: &strings.envp,
                 report: &report,
             },
-            status: init_status.as_fd(),
-            parent: this.as_fd(),
         };
         let cgroup = command.cgroup.as_ref().map(AsFd::as_fd);
         sys::clone_process(plan.namespaces.bits(), cgroup, || init::main(&init))
             .map_err(|errno| namespaces_refused(plan.namespaces, errno))?
     };
+    if let Some(helpers) = &plan.helpers {
+        map_by_helpers(helpers, &init, &status)?;
+    }
     // The child's ends must be closed here before their end of file can show.
     drop((program_ends, program_gate, init_status));
     // The child has its own copies of these.
@@ -280,6 +300,26 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
         },
         command.hold || command.listen,
     )
+}
+
+/// Has the maps of init's user namespace written while it waits, and ends it if
+/// that fails.
+fn map_by_helpers(helpers: &Helpers, init: &Cloned, status: &OwnedFd) -> Result<(), LaunchError> {
+    let mapped = helpers
+        .run(init.pid)
+        .map_err(LaunchError::from)
+        .and_then(|()| {
+            rustix::net::send(status, b"m", SendFlags::NOSIGNAL)
+                .map(drop)
+                .map_err(parent("tell the init process of its ids"))
+        });
+    if mapped.is_err() {
+        // It is this process's child, and is not waited for elsewhere.
+        let _sent = rustix::process::pidfd_send_signal(&init.pidfd, Signal::KILL);
+        let _status =
+            rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+    mapped
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), LaunchError> {

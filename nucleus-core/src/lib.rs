@@ -19,7 +19,7 @@
 //! - `isolation`: what a sandbox is made of ([`Isolation`])
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
-//! - `host`, `source`, `layout`, `landlock`: what a sandbox shows and grants, as steps
+//! - `host`, `source`, `layout`, `landlock`, `confine`: what a sandbox shows, grants and takes, as steps
 //! - `interpret`, with `ids`, `mounts`, `privileges` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`: what children tell the parent
@@ -33,6 +33,7 @@
 mod autopsy;
 mod child;
 mod command;
+mod confine;
 mod environment;
 mod error;
 mod host;
@@ -57,8 +58,11 @@ mod terminal;
 
 pub use child::Child;
 pub use command::{Command, View};
-pub use error::{Cause, LaunchError};
-pub use isolation::{Access, Isolation, Network, Resource, Terminal, TerminalSize};
+pub use error::{Cause, IdError, LaunchError};
+pub use ids::IdRange;
+pub use isolation::{
+    Access, Isolation, Network, Resource, Terminal, TerminalSize, User, UserNamespace,
+};
 pub use plan::Plan;
 pub use stdio::Stdio;
 pub use sys::landlock_abi;

@@ -4,7 +4,9 @@ use std::ffi::CString;
 use std::fmt;
 
 use nucleus_seccomp::{InstallFlags, Program};
+use rustix::process::Gid;
 
+use crate::ids::{Helpers, IdRange};
 use crate::isolation::{Limit, TerminalSize};
 use crate::source::Source;
 
@@ -25,6 +27,10 @@ pub struct Plan {
     /// The ids of the user namespace that the program's process is made in,
     /// where init itself is not in one.
     pub(crate) program_ids: Option<IdMaps>,
+    /// The namespaces that the program's process is made in.
+    pub(crate) program_namespaces: Namespaces,
+    /// Who writes the maps of init's user namespace, where init may not.
+    pub(crate) helpers: Option<Helpers>,
     /// Id mappings for mounts, by the index that [`Step::Take`] names.
     pub(crate) mount_ids: Vec<IdMaps>,
 }
@@ -55,17 +61,35 @@ pub(crate) struct IdMaps {
 }
 
 impl IdMaps {
-    /// One user and one group.
-    pub(crate) fn single(inside: (u32, u32), outside: (u32, u32), deny_setgroups: bool) -> Self {
-        let map = |inside: u32, outside: u32| {
-            CString::new(format!("{inside} {outside} 1\n")).unwrap_or_default()
+    pub(crate) fn new(users: &[IdRange], groups: &[IdRange], deny_setgroups: bool) -> Self {
+        let map = |ranges: &[IdRange]| {
+            let lines = ranges.iter().map(|range| {
+                let (inside, outside) = (range.inside(), range.outside());
+                format!("{inside} {outside} {}\n", range.count())
+            });
+            // Digits hold no NUL byte.
+            CString::new(lines.collect::<String>()).unwrap_or_default()
         };
         Self {
-            uid: map(inside.0, outside.0),
-            gid: map(inside.1, outside.1),
+            uid: map(users),
+            gid: map(groups),
             deny_setgroups,
         }
     }
+
+    /// One user and one group.
+    pub(crate) fn single(inside: (u32, u32), outside: (u32, u32)) -> Self {
+        Self::new(
+            &[IdRange::one(inside.0, outside.0)],
+            &[IdRange::one(inside.1, outside.1)],
+            false,
+        )
+    }
+}
+
+/// Group ids as the child takes them, which must not allocate.
+pub(crate) fn groups(ids: &[u32]) -> Vec<Gid> {
+    ids.iter().copied().map(Gid::from_raw).collect()
 }
 
 bitflags::bitflags! {
@@ -118,6 +142,8 @@ pub(crate) enum Stream {
 pub(crate) enum Step {
     /// Write the id maps of the calling process.
     MapIds(IdMaps),
+    /// Wait until newuidmap and newgidmap have written them.
+    AwaitHelpers,
     /// Bring the loopback device up.
     Loopback,
     /// Set the name of the machine.
@@ -171,8 +197,13 @@ pub(crate) enum Step {
     ForbidNamespaces,
     /// Limit a resource.
     Limit(Limit),
-    /// Take other ids, without supplementary groups.
-    Become { uid: u32, gid: u32 },
+    /// Take other ids, and these supplementary groups where they can be
+    /// changed; keep the capabilities.
+    Become {
+        uid: u32,
+        gid: u32,
+        groups: Option<Vec<Gid>>,
+    },
     /// Empty the capability bounding set, which needs a capability itself.
     DropBoundingSet,
     /// Empty the other four capability sets.
@@ -266,6 +297,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MapIds(_) => f.write_str("map user and group ids (uid_map, gid_map)"),
+            Self::AwaitHelpers => f.write_str("wait for newuidmap and newgidmap to map ids"),
             Self::Loopback => f.write_str("bring the loopback device up"),
             Self::Hostname(name) => write!(f, "set the host name {name:?}"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
@@ -303,7 +335,14 @@ impl fmt::Display for Step {
                 f.write_str("forbid further user namespaces (user.max_user_namespaces)")
             }
             Self::Limit(limit) => write!(f, "limit {:?} to {}", limit.resource, limit.value),
-            Self::Become { uid, gid } => write!(f, "become user {uid}, group {gid}"),
+            Self::Become { uid, gid, groups } => {
+                write!(f, "become user {uid}, group {gid}")?;
+                for (index, group) in groups.iter().flatten().enumerate() {
+                    let before = if index == 0 { " with groups " } else { ", " };
+                    write!(f, "{before}{}", group.as_raw())?;
+                }
+                Ok(())
+            }
             Self::DropBoundingSet => f.write_str("empty the capability bounding set"),
             Self::DropCapabilities => f.write_str("drop every capability"),
             Self::Landlock(ruleset) => {

@@ -26,6 +26,7 @@ macro_rules! calls {
 }
 
 calls! {
+    Capget "capget",
     Capset "capset",
     Chdir "chdir",
     Clone "clone3",
@@ -48,9 +49,11 @@ calls! {
     OpenTree "open_tree",
     Pipe "pipe2",
     PivotRoot "pivot_root",
+    Poll "poll",
     Prctl "prctl",
     Prlimit "prlimit64",
     Read "read",
+    Recv "recvfrom",
     Seccomp "seccomp",
     Send "sendto",
     SendMsg "sendmsg",

@@ -68,6 +68,11 @@ impl Opened {
         (self.stat.st_uid, self.stat.st_gid)
     }
 
+    /// Whether its mode lets every user write to it.
+    pub(crate) const fn is_writable_by_all(&self) -> bool {
+        self.stat.st_mode & 0o002 != 0
+    }
+
     /// What a step takes it by.
     pub(crate) fn source(&self) -> Result<Source, LaunchError> {
         Ok(Source::Opened {

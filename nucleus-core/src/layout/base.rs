@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::GUEST;
 use super::builder::{Builder, READ_ONLY};
 use crate::error::LaunchError;
+use crate::host;
+use crate::ids::GUEST;
 use crate::isolation::{Isolation, Network};
 use crate::plan::MountAttr;
 use crate::source::Source;
@@ -30,16 +31,14 @@ impl Builder<'_> {
             self.show(path, node)?;
         }
         let (uid, gid) = self.ids.inside;
-        let name = if self.host.is_root() {
-            GUEST.0
-        } else {
-            &self.host.user
-        };
+        let name = self.user_name();
         let home = self.home.to_string_lossy();
         let mut passwd = String::new();
         let mut group = String::new();
         if uid != 0 {
             passwd.push_str("root:x:0:0:root:/root:/usr/sbin/nologin\n");
+        }
+        if gid != 0 {
             group.push_str("root:x:0:\n");
         }
         // A colon would end the field; the shell needs no right home there.
@@ -49,7 +48,8 @@ impl Builder<'_> {
             &*home
         };
         let _infallible = writeln!(passwd, "{name}:x:{uid}:{gid}::{home}:/bin/sh");
-        let _infallible = writeln!(group, "{name}:x:{gid}:");
+        let own_group = if gid == 0 { "root" } else { &name };
+        let _infallible = writeln!(group, "{own_group}:x:{gid}:");
         if uid != 65534 {
             passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
         }
@@ -95,5 +95,20 @@ impl Builder<'_> {
         // root runs the program; where it looks beside the home folder depends
         // on how it was built.
         self.file(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n")
+    }
+
+    /// The name of the program's user: the host's where it is a user of the
+    /// host.
+    fn user_name(&self) -> String {
+        let (inside, outside) = (self.ids.inside.0, self.ids.outside.0);
+        if inside == 0 {
+            "root".to_owned()
+        } else if inside != outside {
+            GUEST.0.to_owned()
+        } else if inside == self.host.uid {
+            self.host.user.clone()
+        } else {
+            host::user_name(inside).unwrap_or_else(|| GUEST.0.to_owned())
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::Ids;
 use crate::error::LaunchError;
 use crate::host::{Host, Node};
+use crate::ids::Identity;
 use crate::landlock::Grants;
 use crate::plan::{IdMaps, MountAttr, Step};
 use crate::source::{Opened, Source};
@@ -22,7 +22,7 @@ pub(super) const READ_ONLY: MountAttr = MountAttr::RDONLY
 
 pub(super) struct Builder<'a> {
     pub(super) host: &'a Host,
-    pub(super) ids: Ids,
+    pub(super) ids: &'a Identity,
     pub(super) home: &'a Path,
     /// What is taken from the host.
     pub(super) takes: Vec<Step>,
@@ -37,7 +37,7 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(host: &'a Host, ids: Ids, home: &'a Path) -> Self {
+    pub(super) fn new(host: &'a Host, ids: &'a Identity, home: &'a Path) -> Self {
         Self {
             host,
             ids,
@@ -180,11 +180,7 @@ impl<'a> Builder<'a> {
     /// Options for a tmpfs that is the program's.
     pub(super) fn owned(&self, options: &str) -> String {
         // As the process that mounts sees the program's ids.
-        let (uid, gid) = if self.host.is_root() {
-            self.ids.outside
-        } else {
-            self.ids.inside
-        };
+        let (uid, gid) = self.ids.of_mounts();
         format!("{options},uid={uid},gid={gid}")
     }
 }

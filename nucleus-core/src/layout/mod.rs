@@ -11,20 +11,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use self::builder::Builder;
+use crate::confine::{self, Confinement};
 use crate::error::LaunchError;
 use crate::host::{self, Host};
-use crate::isolation::{Isolation, Network, Terminal};
-use crate::plan::{IdMaps, MAX_TREES, Namespaces, Step};
+use crate::ids::Identity;
+use crate::isolation::Isolation;
+use crate::plan::{IdMaps, MAX_TREES, Step};
 use crate::strings::c_string;
-
-/// Who the program is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ids {
-    /// Inside of its user namespace.
-    pub(crate) inside: (u32, u32),
-    /// On the host.
-    pub(crate) outside: (u32, u32),
-}
 
 /// The parts of a plan that make a sandbox.
 #[derive(Debug)]
@@ -33,10 +26,8 @@ pub(crate) struct Layout {
     pub(crate) init: Vec<Step>,
     /// Steps of the program's process before it looks for the program.
     pub(crate) program: Vec<Step>,
-    /// Steps of init after.
-    pub(crate) settle: Vec<Step>,
-    pub(crate) namespaces: Namespaces,
-    pub(crate) program_ids: Option<IdMaps>,
+    /// What confines it besides; its steps are in those above.
+    pub(crate) confinement: Confinement,
     pub(crate) mount_ids: Vec<IdMaps>,
     /// To be kept open until the child has found the same files.
     pub(crate) sources: Vec<OwnedFd>,
@@ -44,36 +35,16 @@ pub(crate) struct Layout {
     pub(crate) home: PathBuf,
 }
 
-/// The name in `/etc/passwd`, and the id inside, of a program that root runs.
-const GUEST: (&str, u32) = ("sandbox", 1000);
-
-impl Ids {
-    /// An ordinary user stays who it is. Root becomes an id that owns nothing
-    /// on the host.
-    pub(crate) fn of(host: &Host) -> Self {
-        match host.root_s_guest() {
-            Some(guest) => Self {
-                inside: (GUEST.1, GUEST.1),
-                outside: (guest, guest),
-            },
-            None => Self {
-                inside: (host.uid, host.gid),
-                outside: (host.uid, host.gid),
-            },
-        }
-    }
-}
-
 /// Plans a sandbox around `program`.
 pub(crate) fn plan(
     sandbox: &Isolation,
     host: &Host,
-    ids: Ids,
+    identity: &Identity,
     program: &OsStr,
     current_dir: Option<&Path>,
 ) -> Result<Layout, LaunchError> {
     let home = home(host);
-    let mut build = Builder::new(host, ids, &home);
+    let mut build = Builder::new(host, identity, &home);
     build.base()?;
     build.etc(sandbox)?;
     build.devices()?;
@@ -84,70 +55,29 @@ pub(crate) fn plan(
     let folder = build.current_dir(current_dir)?;
     build.steps.push(Step::Seal(c_string("path", "/")?));
 
-    let mut namespaces = Namespaces::MOUNT
-        | Namespaces::CGROUP
-        | Namespaces::UTS
-        | Namespaces::IPC
-        | Namespaces::PID;
-    let mut init = Vec::new();
-    let mut program_ids = None;
-    let mut privileges = Vec::new();
-    let mut settle = vec![Step::DropBoundingSet];
-    if host.is_root() {
-        // Mounts are made with all privileges, which id-mapped ones need; then
-        // the program gets a user namespace that owns none of the others.
-        program_ids = Some(IdMaps::single(ids.inside, ids.outside, false));
-        let (uid, gid) = ids.inside;
-        privileges.extend([Step::AwaitIds, Step::Become { uid, gid }]);
-        let (uid, gid) = ids.outside;
-        settle.push(Step::Become { uid, gid });
-    } else {
-        namespaces |= Namespaces::USER;
-        init.push(Step::MapIds(IdMaps::single(ids.inside, ids.outside, true)));
-    }
-    if sandbox.network == Network::None {
-        namespaces |= Namespaces::NET;
-        init.push(Step::Loopback);
-    }
-    init.push(Step::Hostname(c_string("host name", &sandbox.hostname)?));
-    init.push(Step::PrivateMounts);
+    let mut confinement = confine::plan(sandbox, identity, (host.uid, host.gid))?;
     if build.takes.len() > MAX_TREES {
         return Err(LaunchError::TooManyMounts {
             count: build.takes.len(),
             most: MAX_TREES,
         });
     }
+    let mut init = std::mem::take(&mut confinement.init);
     init.append(&mut build.takes);
+    init.append(&mut confinement.leave);
     init.push(Step::EnterRoot);
     init.append(&mut build.steps);
-    settle.extend([Step::DropCapabilities, Step::NoNewPrivs]);
 
-    let mut steps = privileges;
-    match sandbox.terminal {
-        Terminal::Detached => steps.push(Step::NewSession),
-        Terminal::Shared => {}
-        Terminal::New(size) => steps.push(Step::NewTerminal(size)),
-    }
-    steps.push(Step::NewKeyring);
-    if !sandbox.nested {
-        steps.push(Step::ForbidNamespaces);
-    }
-    steps.extend(sandbox.limits.iter().copied().map(Step::Limit));
+    let mut steps = std::mem::take(&mut confinement.program);
     steps.push(Step::Chdir(c_string("path", folder)?));
-    steps.extend([
-        Step::DropBoundingSet,
-        Step::DropCapabilities,
-        Step::NoNewPrivs,
-    ]);
+    steps.append(&mut confinement.finish);
     if sandbox.landlock && !sandbox.nested {
         steps.push(Step::Landlock(build.grants.ruleset()?));
     }
     Ok(Layout {
         init,
         program: steps,
-        settle,
-        namespaces,
-        program_ids,
+        confinement,
         mount_ids: build.mount_ids,
         sources: build.sources,
         home,

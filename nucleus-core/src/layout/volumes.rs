@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 
 use super::builder::{Builder, READ_ONLY};
 use crate::error::LaunchError;
+use crate::ids::{Maker, inward};
 use crate::isolation::{Access, Isolation};
 use crate::plan::{IdMaps, MountAttr};
 use crate::source::Opened;
@@ -18,7 +19,7 @@ impl Builder<'_> {
                 Access::ReadOnly => self.bind(source, target, is_folder, READ_ONLY, None)?,
                 Access::ReadWrite => {
                     let attr = MountAttr::NOSUID | MountAttr::NODEV;
-                    let ids = self.owner_becomes_program(&opened);
+                    let ids = self.owner_becomes_program(&opened)?;
                     self.bind(source, target, is_folder, attr, ids)?;
                     self.grants.write(target, is_folder)?;
                 }
@@ -34,17 +35,32 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The id mapping with which the owner of a file is the program's user.
-    fn owner_becomes_program(&mut self, source: &Opened) -> Option<usize> {
-        if !self.host.is_root() {
-            return None;
+    /// The id mapping with which the owner of a file is the program's user,
+    /// unless the program knows the owner as itself or as somebody else.
+    fn owner_becomes_program(&mut self, source: &Opened) -> Result<Option<usize>, LaunchError> {
+        let owner = source.owner();
+        let (users, groups) = (&self.ids.users, &self.ids.group_ranges);
+        if self.ids.maker != Maker::Root {
+            let program = self.ids.outside.0;
+            let known = inward(users, owner.0).is_some();
+            if program == self.host.uid || known || source.is_writable_by_all() {
+                return Ok(None);
+            }
+            return Err(LaunchError::GrantOfAnother {
+                path: source.path.clone(),
+                owner: owner.0,
+                program,
+            });
         }
-        let maps = IdMaps::single(source.owner(), self.ids.outside, false);
+        if inward(users, owner.0).is_some() && inward(groups, owner.1).is_some() {
+            return Ok(None);
+        }
+        let maps = IdMaps::single(owner, self.ids.outside);
         let known = self.mount_ids.iter().position(|known| *known == maps);
-        Some(known.unwrap_or_else(|| {
+        Ok(Some(known.unwrap_or_else(|| {
             self.mount_ids.push(maps);
             self.mount_ids.len() - 1
-        }))
+        })))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod cgroup;
 mod files;
+mod ids;
 mod network;
 mod rlimits;
 mod terminal;
@@ -20,6 +21,7 @@ use nucleus_supervisor::Policy;
 
 use self::cgroup::{CgroupArgs, Limited};
 use self::files::FileArgs;
+use self::ids::IdArgs;
 use self::network::NetworkArgs;
 use self::rlimits::RlimitArgs;
 use self::terminal::TerminalArgs;
@@ -35,7 +37,7 @@ pub(crate) struct SandboxArgs {
     /// Leave the program in the host's view, with the seccomp filter alone
     #[arg(long, conflicts_with_all = [
         "volumes", "workspace", "tmpfs", "network", "hostname", "hosts", "no_landlock",
-        "allow_nested", "limits", "tty",
+        "allow_nested", "limits", "tty", "userns", "uid_maps", "gid_maps", "user", "groups",
     ])]
     host: bool,
 
@@ -58,6 +60,9 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     files: FileArgs,
+
+    #[command(flatten)]
+    ids: IdArgs,
 
     #[command(flatten)]
     network: NetworkArgs,
@@ -153,6 +158,7 @@ impl SandboxArgs {
             .terminal(self.terminal.terminal()?)
             .landlock(!self.no_landlock)
             .nested(self.allow_nested);
+        let sandbox = self.ids.apply(sandbox);
         let sandbox = self.network.apply(sandbox);
         let sandbox = self.rlimits.apply(sandbox);
         let sandbox = self.files.apply(sandbox)?;

@@ -1,13 +1,28 @@
-//! User and group ids: maps of user namespaces, and taking other ids.
+//! User and group ids: who the program is, maps of user namespaces, and taking
+//! other ids.
+
+mod account;
+mod helper;
+mod identity;
+mod range;
+mod subordinate;
 
 use std::ffi::CStr;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Gid, Pid, Signal, Uid, WaitId, WaitIdOptions};
+use rustix::net::RecvFlags;
+use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid, WaitId, WaitIdOptions};
 
+pub(crate) use self::helper::Helpers;
+pub(crate) use self::identity::{GUEST, Identity, Maker, Wish};
+pub use self::range::IdRange;
+pub(crate) use self::range::inward;
+pub(crate) use self::subordinate::SubordinateIds;
+use crate::interpret::Prepared;
 use crate::plan::{IdMaps, Namespaces};
 use crate::report::{Call, Context, Fault};
 use crate::sys;
@@ -60,12 +75,42 @@ pub(crate) fn await_map(mapped: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>) -> Res
     }
 }
 
-/// Gives up supplementary groups and takes other ids, for good.
-pub(crate) fn become_other(uid: u32, gid: u32) -> Result<(), Fault> {
+/// Waits for the byte that the parent sends once the helpers have written the
+/// maps. Init holds copies of the parent's descriptors too, so only the
+/// parent's end itself tells of that.
+pub(crate) fn await_helpers(prepared: &Prepared<'_>) -> Result<(), Fault> {
+    let mut fds = [
+        PollFd::from_borrowed_fd(prepared.status, PollFlags::IN),
+        PollFd::from_borrowed_fd(prepared.parent, PollFlags::IN),
+    ];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).call(Call::Poll)?;
+    let mut byte = [0];
+    match rustix::net::recv(prepared.status, &mut byte, RecvFlags::DONTWAIT).call(Call::Recv)? {
+        (1, _) => Ok(()),
+        _ => Err(Fault {
+            call: Call::Recv,
+            errno: Errno::PIPE,
+        }),
+    }
+}
+
+/// Takes other ids, and other supplementary groups if there are any to take,
+/// for good. The capabilities in the user namespace stay, and so does
+/// `/proc/PID`, which would otherwise become root's until exec.
+pub(crate) fn become_other(uid: u32, gid: u32, groups: Option<&[Gid]>) -> Result<(), Fault> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    rustix::thread::set_thread_groups(&[]).call(Call::SetGroups)?;
+    if let Some(groups) = groups {
+        rustix::thread::set_thread_groups(groups).call(Call::SetGroups)?;
+    }
+    rustix::thread::set_keep_capabilities(true).call(Call::Prctl)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).call(Call::SetGid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).call(Call::SetUid)
+    rustix::thread::set_thread_res_uid(uid, uid, uid).call(Call::SetUid)?;
+    // What is kept is the permitted set (capabilities(7)).
+    let mut sets = rustix::thread::capabilities(None).call(Call::Capget)?;
+    sets.effective = sets.permitted;
+    rustix::thread::set_capabilities(None, sets).call(Call::Capset)?;
+    rustix::thread::set_keep_capabilities(false).call(Call::Prctl)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).call(Call::Prctl)
 }
 
 /// A user namespace with these maps, for id-mapped mounts. For the parent.
