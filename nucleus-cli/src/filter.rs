@@ -24,6 +24,12 @@ pub(crate) fn resolve(profile: &Profile, capabilities: BTreeSet<String>) -> anyh
         .context("cannot resolve the profile for this machine")
 }
 
+/// The filter of nucleus's own profile, which was compiled in advance.
+pub(crate) fn sandbox_default() -> anyhow::Result<Program> {
+    let arch = native()?;
+    Program::sandbox_default(arch).with_context(|| format!("no default filter for {arch}"))
+}
+
 /// The filter that enforces a policy.
 pub(crate) fn enforcing(policy: &Policy) -> anyhow::Result<Program> {
     refuse_questions(policy)?;

@@ -81,12 +81,15 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     } = &args.filter;
     // First, so that the number can only be what nucleus was started with.
     let events = events.map(Events::inherited).transpose()?;
-    let profile = match path {
-        Some(path) => profile_file::read(path, *fingerprint)?,
-        None if args.sandbox.nested() => Profile::sandbox_nested(),
-        None => Profile::sandbox_default(),
+    let resolve = |profile: &Profile| filter::resolve(profile, args.sandbox.capabilities()?);
+    let special = match path {
+        Some(path) => Some(resolve(&profile_file::read(path, *fingerprint)?)?),
+        None if args.sandbox.nested() => Some(resolve(&Profile::sandbox_nested())?),
+        None => None,
     };
-    let policy = filter::resolve(&profile, args.sandbox.capabilities()?)?;
+    // The default is compiled already, and resolved only where that is not enough.
+    let is_default = special.is_none();
+    let policy = || special.map_or_else(|| resolve(&Profile::sandbox_default()), Ok);
     let (mut sandboxed, policies) = args.sandbox.supervised(&args.program)?;
     let supervision = Supervision::new(policies)?;
     ensure!(
@@ -95,7 +98,7 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     );
     let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
     if *explain {
-        let (ended, report) = explained::run(&mut sandboxed, &policy, remedy, events)?;
+        let (ended, report) = explained::run(&mut sandboxed, &policy()?, remedy, events)?;
         for denial in report.denials.iter().filter(|denial| denial.count > 1) {
             report::note(format_args!(
                 "denied {} times in all: {}",
@@ -106,8 +109,13 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         return Ok(ended.into());
     }
     if *seccomp_log_denied || events.is_some() {
-        let (ended, report) =
-            denials::watch(&mut sandboxed, &policy, PtraceMode::Deny, *source, events)?;
+        let (ended, report) = denials::watch(
+            &mut sandboxed,
+            &policy()?,
+            PtraceMode::Deny,
+            *source,
+            events,
+        )?;
         if *seccomp_log_denied {
             for denial in &report.denials {
                 report::note(denials::describe(denial, remedy));
@@ -118,8 +126,12 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     }
     let command = &mut sandboxed.command;
     match &supervision {
-        Some(supervision) => supervision.filter(command, &policy)?,
+        Some(supervision) => supervision.filter(command, &policy()?)?,
+        None if is_default => {
+            command.filter(filter::sandbox_default()?);
+        }
         None => {
+            let policy = policy()?;
             command.filter_flags(policy.install_flags());
             command.filter(filter::enforcing(&policy)?);
         }

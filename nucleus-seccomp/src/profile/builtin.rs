@@ -1,6 +1,7 @@
 //! The profiles that come with nucleus, from `profiles/` of the crate.
 
 use super::{Profile, json};
+use crate::{Arch, Endian, Program};
 
 impl Profile {
     /// What a sandbox enforces when it is not told otherwise: the calls of
@@ -22,6 +23,29 @@ impl Profile {
     }
 }
 
+impl Program {
+    /// [`Profile::sandbox_default`] compiled in advance, for each machine that
+    /// has it as its own architecture; `None` for the others.
+    ///
+    /// The profile has no conditions, so that the filter is the same for every
+    /// kernel and all capabilities, and asks for no flags.
+    #[must_use]
+    pub fn sandbox_default(arch: Arch) -> Option<Self> {
+        let bytes: &[u8] = match arch {
+            Arch::X86_64 => include_bytes!("../../profiles/default.x86_64.bpf"),
+            Arch::Aarch64 => include_bytes!("../../profiles/default.aarch64.bpf"),
+            Arch::Riscv64 => include_bytes!("../../profiles/default.riscv64.bpf"),
+            Arch::I386 | Arch::X32 => return None,
+        };
+        #[expect(
+            clippy::expect_used,
+            reason = "tests read every file that is passed here"
+        )]
+        let program = Self::from_bytes(bytes, Endian::Little).expect("the embedded filter loads");
+        Some(program)
+    }
+}
+
 fn builtin(bytes: &[u8]) -> Profile {
     #[expect(
         clippy::expect_used,
@@ -33,7 +57,10 @@ fn builtin(bytes: &[u8]) -> Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Arch, KernelVersion, Policy, SeccompData, Syscall, Target};
+    use crate::profile::Architectures;
+    use crate::{
+        Action, CompileOptions, KernelVersion, Policy, SeccompData, Syscall, Target, proof,
+    };
 
     const CLONE_NEWUSER: u64 = 0x1000_0000;
     const EPERM: Action = Action::Errno(1);
@@ -97,6 +124,41 @@ mod tests {
             ] {
                 check(&policy, name, args, expected);
             }
+        }
+    }
+
+    /// `NUCLEUS_TEST_BLESS=1` writes the filters anew.
+    #[test]
+    fn the_filters_made_in_advance_are_those_of_the_profile() {
+        let compiled = [Arch::X86_64, Arch::Aarch64, Arch::Riscv64].map(|arch| {
+            let policy = policy(&Profile::sandbox_default(), arch);
+            let program = policy.compile(&CompileOptions::default()).unwrap();
+            assert!(proof::equal(&policy, &program).unwrap().holds(), "{arch}");
+            (arch, program)
+        });
+        if std::env::var_os("NUCLEUS_TEST_BLESS").is_some() {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/profiles");
+            for (arch, program) in &compiled {
+                let bytes = program.to_bytes(Endian::Little);
+                std::fs::write(format!("{folder}/default.{arch}.bpf"), bytes).unwrap();
+            }
+        }
+        for (arch, program) in compiled {
+            assert_eq!(Program::sandbox_default(arch), Some(program), "{arch}");
+        }
+    }
+
+    /// Then one filter is right for every target.
+    #[test]
+    fn nothing_in_the_default_depends_on_kernel_or_capabilities() {
+        let profile = Profile::sandbox_default();
+        assert_eq!(profile.architectures, Architectures::Native);
+        assert_eq!(profile.flags, []);
+        for rule in &profile.rules {
+            assert!(
+                rule.includes.is_empty() && rule.excludes.is_empty(),
+                "{rule:?}"
+            );
         }
     }
 
