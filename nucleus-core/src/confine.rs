@@ -2,8 +2,9 @@
 //! ids, limits, capabilities.
 
 use crate::error::LaunchError;
+use crate::host::Host;
 use crate::ids::{Helpers, Identity, Maker, inward};
-use crate::isolation::{Isolation, Network, Terminal};
+use crate::isolation::{Isolation, Limit, Network, Resource, Terminal};
 use crate::plan::{IdMaps, Namespaces, Step, groups};
 use crate::strings::c_string;
 
@@ -26,14 +27,14 @@ pub(crate) struct Confinement {
     pub(crate) helpers: Option<Helpers>,
 }
 
-/// Plans the confinement of a sandbox whose caller has these ids.
+/// Plans the confinement of a sandbox on this host.
 pub(crate) fn plan(
     sandbox: &Isolation,
     identity: &Identity,
-    caller: (u32, u32),
+    host: &Host,
 ) -> Result<Confinement, LaunchError> {
     let mut confinement = Confinement {
-        init: Vec::new(),
+        init: vec![Step::HideCommandLine],
         leave: Vec::new(),
         program: Vec::new(),
         finish: Vec::new(),
@@ -47,7 +48,7 @@ pub(crate) fn plan(
         program_ids: None,
         helpers: None,
     };
-    confinement.take_ids(identity, caller)?;
+    confinement.take_ids(identity, (host.uid, host.gid))?;
     if sandbox.network == Network::None {
         confinement.namespaces |= Namespaces::NET;
         confinement.init.push(Step::Loopback);
@@ -68,7 +69,7 @@ pub(crate) fn plan(
     if !sandbox.nested && identity.maker != Maker::Nobody {
         steps.push(Step::ForbidNamespaces);
     }
-    steps.extend(sandbox.limits.iter().copied().map(Step::Limit));
+    steps.extend(limits(sandbox, host).map(Step::Limit));
     confinement.finish.push(Step::DropBoundingSet);
     confinement.finish.extend(gone);
     Ok(confinement)
@@ -122,6 +123,20 @@ impl Confinement {
         }
         Ok(())
     }
+}
+
+/// The limits that were asked for, and one on tasks in any case. The kernel
+/// counts a user's tasks in each user namespace (5.14), so this one is the
+/// sandbox's alone.
+fn limits(sandbox: &Isolation, host: &Host) -> impl Iterator<Item = Limit> {
+    const TASKS: u64 = 4096;
+    let is_set = |limit: &Limit| limit.resource == Resource::Processes;
+    let tasks = Limit {
+        resource: Resource::Processes,
+        value: host.most_tasks.map_or(TASKS, |most| most.min(TASKS)),
+    };
+    let implied = (!sandbox.limits.iter().any(is_set)).then_some(tasks);
+    sandbox.limits.iter().copied().chain(implied)
 }
 
 /// Init runs on as the program's user, as the host names it.

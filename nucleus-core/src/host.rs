@@ -40,6 +40,10 @@ pub(crate) struct Host {
     pub(crate) user: String,
     /// The name or number of the user, as `/etc/subuid` has it.
     pub(crate) account: String,
+    /// Main memory in bytes.
+    pub(crate) memory: u64,
+    /// How many tasks this process may limit others to, `None` for any number.
+    pub(crate) most_tasks: Option<u64>,
     /// The best Landlock ABI; 0 where there is none.
     pub(crate) landlock_abi: u32,
 }
@@ -99,6 +103,8 @@ impl Host {
         let uid = rustix::process::geteuid().as_raw();
         let guest = |map| guest_id(&fs::read_to_string(map).ok()?, random);
         let user = user_name(uid);
+        let system = rustix::system::sysinfo();
+        let tasks = rustix::process::getrlimit(rustix::process::Resource::Nproc);
         Self {
             uid,
             random,
@@ -113,6 +119,8 @@ impl Host {
             sensitive_proc: nodes(SENSITIVE_PROC),
             account: user.clone().unwrap_or_else(|| uid.to_string()),
             user: user.unwrap_or_else(|| "user".to_owned()),
+            memory: u64::from(system.mem_unit).saturating_mul(system.totalram),
+            most_tasks: tasks.maximum,
             landlock_abi: crate::sys::landlock_abi(),
         }
     }

@@ -18,7 +18,7 @@ use crate::interpret::{self, Prepared};
 use crate::message::Message;
 use crate::plan::{Plan, Reaping};
 use crate::report::{Call, Context, Failure, Fault, Stage};
-use crate::sys;
+use crate::{stat, sys};
 
 /// What init is given.
 #[derive(Debug)]
@@ -283,32 +283,6 @@ fn has_executed(pid: Pid) -> bool {
     let Ok(length) = rustix::io::read(&file, &mut stat) else {
         return true;
     };
-    flags_of(stat.get(..length).unwrap_or_default()).is_none_or(|flags| flags & PF_FORKNOEXEC == 0)
-}
-
-/// The seventh field after the name in `/proc/PID/stat` (proc_pid_stat(5)).
-/// The name stands in parentheses and may hold any byte, so the last
-/// parenthesis counts.
-fn flags_of(stat: &[u8]) -> Option<u64> {
-    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
-    let fields = stat.get(name_end + 1..)?;
-    let field = fields
-        .split(|&byte| byte == b' ')
-        .filter(|field| !field.is_empty())
-        .nth(6)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_are_found_behind_any_name() {
-        let check = |stat: &str, expected| assert_eq!(flags_of(stat.as_bytes()), expected);
-        check("12 (ls) Z 1 12 12 0 -1 4194316 0 0", Some(4_194_316));
-        check("12 (a) b) (c) R 1 12 12 0 -1 64 0 0", Some(64));
-        check("12 (ls) Z 1", None);
-        check("", None);
-    }
+    let stat = stat.get(..length).unwrap_or_default();
+    stat::field(stat, stat::FLAGS).is_none_or(|flags| flags & PF_FORKNOEXEC == 0)
 }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
@@ -41,6 +42,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) argv: &'a CStringArray,
     pub(crate) envp: &'a CStringArray,
     pub(crate) report: &'a Report,
+    /// Where the arguments of this process are in its memory.
+    pub(crate) command_line: Range<usize>,
 }
 
 /// Runs steps until one fails, or forever: the last one of the program's is
@@ -92,6 +95,10 @@ pub(crate) const FAILED: i32 = 125;
 impl<'a> State<'a> {
     fn run(&mut self, step: &'a Step, prepared: &Prepared<'_>) -> Result<(), Fault> {
         match step {
+            Step::HideCommandLine => {
+                sys::overwrite(prepared.command_line.clone());
+                Ok(())
+            }
             Step::MapIds(maps) => ids::map(maps, c"/proc/self"),
             Step::AwaitHelpers => ids::await_helpers(prepared),
             Step::Loopback => privileges::loopback(),

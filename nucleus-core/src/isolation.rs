@@ -9,6 +9,11 @@ use crate::ids::IdRange;
 /// A sandbox. The default is safe: the host's programs read-only, a private
 /// home and `/tmp`, no network, no privilege.
 ///
+/// What is written to the private folders stays in memory, and may fill half of
+/// it: a fifth is for `/tmp`, a fifth for the home folder, a tenth for
+/// `/dev/shm`. Memory itself is bounded by a cgroup only
+/// ([`Command::cgroup`](crate::Command::cgroup)).
+///
 /// ```
 /// use nucleus_core::{Access, Command, Isolation, View};
 ///
@@ -157,7 +162,8 @@ pub enum Resource {
     FileSize,
     /// Open files.
     OpenFiles,
-    /// Processes and threads of the user.
+    /// Processes and threads of the sandbox. 4096, or as many as this process
+    /// may have if that is less, unless it is set.
     Processes,
     /// The main thread's stack, bytes.
     Stack,
@@ -210,7 +216,7 @@ impl Isolation {
     }
 
     /// An empty writable folder in memory at `target`, with a size in bytes or
-    /// the kernel's default, half of the memory.
+    /// a fifth of the memory.
     #[must_use]
     pub fn tmpfs(mut self, target: impl AsRef<Path>, size: Option<u64>) -> Self {
         self.tmpfs.push(Tmpfs {

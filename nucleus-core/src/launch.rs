@@ -24,6 +24,7 @@ use crate::interpret::Prepared;
 use crate::layout::{self, Layout};
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::report::Report;
+use crate::stat;
 use crate::stdio::{Stdio, above_streams};
 use crate::strings::c_string;
 use crate::sys::{self, CStringArray, Cloned};
@@ -244,6 +245,11 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
         })?;
         mount_ids.push(above_streams(namespace).map_err(parent("move a descriptor"))?);
     }
+    let command_line = if plan.init.contains(&Step::HideCommandLine) {
+        stat::command_line().map_err(parent("find the command line, to hide it"))?
+    } else {
+        0..0
+    };
     let report = Report::new().map_err(parent("map memory for the child's report"))?;
 
     let init = {
@@ -263,6 +269,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 argv: &strings.argv,
                 envp: &strings.envp,
                 report: &report,
+                command_line: command_line.clone(),
             },
         };
         let cgroup = command.cgroup.as_ref().map(AsFd::as_fd);

@@ -24,6 +24,7 @@
 //! - `init`: the init process
 //! - `report`, `message`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
+//! - `stat`: what /proc says of a process
 //! - `stdio`, `strings`, `environment`: what the program is started with
 //! - `error`, `autopsy`, `mounted_on`: why a program did not start ([`LaunchError`])
 //! - `sys`: every raw system call
@@ -51,6 +52,7 @@ mod plan;
 mod privileges;
 mod report;
 mod source;
+mod stat;
 mod stdio;
 mod strings;
 mod sys;

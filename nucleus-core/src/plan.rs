@@ -140,6 +140,9 @@ pub(crate) enum Stream {
 /// What a child does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Overwrite the command line of the calling process, which the program
+    /// can read and which may hold what is not for it.
+    HideCommandLine,
     /// Write the id maps of the calling process.
     MapIds(IdMaps),
     /// Wait until newuidmap and newgidmap have written them.
@@ -296,6 +299,7 @@ impl fmt::Display for Step {
     /// In the imperative, so that it can follow "could not".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::HideCommandLine => f.write_str("hide the command line of nucleus"),
             Self::MapIds(_) => f.write_str("map user and group ids (uid_map, gid_map)"),
             Self::AwaitHelpers => f.write_str("wait for newuidmap and newgidmap to map ids"),
             Self::Loopback => f.write_str("bring the loopback device up"),

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::io;
 use std::mem::{self, MaybeUninit};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
@@ -502,6 +503,17 @@ pub(crate) fn execve(path: &CStr, argv: &CStringArray, envp: &CStringArray) -> E
 pub(crate) fn exit(code: c_int) -> Infallible {
     // SAFETY: ends the process at once; async-signal-safe.
     unsafe { libc::_exit(code) }
+}
+
+/// Fills memory of this process that nothing refers to any more with zeroes.
+///
+/// For a copy of a process: `range` is where the kernel says that its arguments
+/// are, which the copy does not read.
+pub(crate) fn overwrite(range: Range<usize>) {
+    let start: *mut u8 = ptr::with_exposed_provenance_mut(range.start);
+    // SAFETY: the kernel has written the arguments there, on the stack, above
+    // every frame; only this thread is left, and it has no reference to them.
+    unsafe { ptr::write_bytes(start, 0, range.len()) };
 }
 
 /// Words of memory that this process and its later copies share.

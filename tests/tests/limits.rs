@@ -55,6 +55,17 @@ fn the_memory_limit_kills_and_is_named() {
     }
 }
 
+/// What a program writes to its private folders is memory, too.
+#[test]
+fn the_memory_limit_holds_for_files() {
+    require!(root, cgroup2("memory"));
+    let fill = ["dd", "if=/dev/zero", "of=/tmp/file", "bs=1M", "count=64"];
+    let output = run(&[], &["--memory", "16M"], &fill);
+    assert_eq!(output.status.code(), Some(137), "{output:?}");
+    assert!(output.err().contains("out of memory"), "{}", output.err());
+    assert!(groups().is_empty(), "{:?}", groups());
+}
+
 #[test]
 fn the_task_limit_refuses_and_is_named() {
     require!(root, cgroup2("pids"));

@@ -16,7 +16,8 @@ use nucleus_tests::nucleus::{Said as _, path};
 use nucleus_tests::require;
 use nucleus_tests::scratch::Scratch;
 
-/// What `sandbox-probe` tries, and what comes of it.
+/// What `sandbox-probe` tries, and what comes of it: the errno, or the signal
+/// that killed it as a negative number.
 const EXPECTED: &[(&str, i32)] = &[
     ("read /etc/shadow", libc::ENOENT),
     ("read shadow by ..", libc::ENOENT),
@@ -34,8 +35,14 @@ const EXPECTED: &[(&str, i32)] = &[
     ("write a program by a link", libc::EACCES),
     ("link a program", libc::EXDEV),
     ("write core_pattern", libc::EACCES),
+    ("write a setting", libc::EACCES),
+    ("write the limit of namespaces", libc::EACCES),
+    ("write init's oom_score_adj", libc::EACCES),
+    ("write a cgroup", libc::ENOENT),
     ("write sysrq-trigger", libc::ENOENT),
     ("chmod", libc::EROFS),
+    ("chmod the working directory", libc::EROFS),
+    ("chmod by a descriptor", libc::EROFS),
     ("chown", libc::EROFS),
     ("utimensat", libc::EROFS),
     ("setxattr", libc::EROFS),
@@ -44,6 +51,9 @@ const EXPECTED: &[(&str, i32)] = &[
     ("open /dev/mem", libc::ENOENT),
     ("open_by_handle_at", libc::EPERM),
     ("mount", libc::EPERM),
+    ("remount /usr writable", libc::EPERM),
+    ("mount_setattr", libc::EPERM),
+    ("setns", libc::EPERM),
     ("umount", libc::EPERM),
     ("pivot_root", libc::EPERM),
     ("chroot", libc::EPERM),
@@ -68,6 +78,7 @@ const EXPECTED: &[(&str, i32)] = &[
     ("ptrace init", libc::EPERM),
     ("read init by process_vm_readv", libc::EPERM),
     ("take a descriptor of init", libc::EPERM),
+    ("int 0x80", -libc::SIGSYS),
     ("bpf", libc::EPERM),
     ("perf_event_open", libc::EPERM),
     ("userfaultfd", libc::EPERM),
@@ -86,6 +97,8 @@ const EXPECTED: &[(&str, i32)] = &[
     ("TIOCSTI", libc::EIO),
     ("TIOCLINUX", libc::EIO),
     ("signal the host", libc::ESRCH),
+    ("ptrace the host", libc::EPERM),
+    ("open the host's process", libc::ESRCH),
     ("connect to the host's loopback", libc::ECONNREFUSED),
     ("connect to the host's abstract socket", libc::ECONNREFUSED),
     ("see the host's process", libc::ENOENT),
@@ -145,15 +158,16 @@ impl Place {
         self.command(words).output().unwrap()
     }
 
-    /// Runs the probe with real targets on the host.
-    fn attempts(&self, options: &[&str]) -> BTreeMap<String, i32> {
+    /// Runs the probe, by another program, with real targets on the host.
+    fn attempts(&self, options: &[&str], through: &[&str]) -> BTreeMap<String, i32> {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let name = format!("nucleus-sandbox-test-{}-{}", std::process::id(), self.user);
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let abstract_socket = UnixListener::bind_addr(&address).unwrap();
         let pid = std::process::id().to_string();
         let port = tcp.local_addr().unwrap().port().to_string();
-        let words = [&["run"], options, &["--", "./probe", &pid, &port, &name]].concat();
+        let probe = ["./probe", &pid, &port, &name];
+        let words = [&["run"], options, &["--"], through, &probe].concat();
         let output = self.run(&words).code(0);
         drop((tcp, abstract_socket));
         output
@@ -173,15 +187,18 @@ fn every_attempt_fails(user: u32) {
         .iter()
         .map(|&(name, errno)| (name.to_owned(), errno))
         .collect();
-    let mut attempts = place.attempts(&[]);
-    // Where the kernel has these files they are masked; the table is of one
-    // that has not.
-    for name in ["read /proc/kcore", "write sysrq-trigger"] {
-        if attempts.get(name) == Some(&libc::EACCES) {
-            attempts.insert(name.to_owned(), libc::ENOENT);
+    // nucleus inside can do no more than any program.
+    for through in [&[][..], &["./nucleus", "run", "--host", "--"]] {
+        let mut attempts = place.attempts(&[], through);
+        // Where the kernel has these files they are masked; the table is of one
+        // that has not.
+        for name in ["read /proc/kcore", "write sysrq-trigger"] {
+            if attempts.get(name) == Some(&libc::EACCES) {
+                attempts.insert(name.to_owned(), libc::ENOENT);
+            }
         }
+        assert_eq!(attempts, expected);
     }
-    assert_eq!(attempts, expected);
 }
 
 /// With a filter that allows everything, the other walls stand; Landlock, and
@@ -193,7 +210,7 @@ fn the_other_walls_hold(user: u32) {
         &["--seccomp-profile", "allow-all.json", "--no-landlock"],
     ] {
         let mut open: Vec<_> = place
-            .attempts(options)
+            .attempts(options, &[])
             .into_iter()
             .filter(|(_name, errno)| *errno == 0)
             .map(|(name, _errno)| name)

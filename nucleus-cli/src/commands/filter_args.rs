@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use nucleus_seccomp::Arch;
+
 use crate::profile_file::Fingerprint;
 use crate::session::WatchSource;
 
@@ -16,6 +18,11 @@ pub(crate) struct FilterArgs {
     /// SHA-256 that the profile must have, as sha256sum prints it
     #[arg(long, value_name = "HEX", requires = "seccomp_profile")]
     pub(crate) seccomp_profile_sha256: Option<Fingerprint>,
+
+    /// Let programs of this machine's other architectures run, too, under
+    /// nucleus's own profile
+    #[arg(long, value_name = "ARCH", conflicts_with = "seccomp_profile")]
+    pub(crate) allow_arch: Vec<OtherArch>,
 
     /// Enforce a profile, or record the calls that are made
     #[arg(long, value_name = "MODE", default_value = "enforce")]
@@ -43,6 +50,24 @@ pub(crate) struct FilterArgs {
     /// What sees the calls, for --seccomp-log-denied, --events and --seccomp-mode trace
     #[arg(long, value_name = "SOURCE", default_value = "ptrace")]
     pub(crate) source: WatchSource,
+}
+
+/// An architecture whose programs an x86_64 machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OtherArch {
+    /// 32-bit programs of i386
+    X86,
+    /// 32-bit addresses with the registers of x86_64
+    X32,
+}
+
+impl OtherArch {
+    pub(crate) const fn arch(self) -> Arch {
+        match self {
+            Self::X86 => Arch::I386,
+            Self::X32 => Arch::X32,
+        }
+    }
 }
 
 /// What the filter does.

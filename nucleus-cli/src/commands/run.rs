@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use anyhow::{Context, bail, ensure};
 use nucleus_audit::PtraceMode;
-use nucleus_seccomp::Profile;
+use nucleus_seccomp::{Arch, Architectures, Profile};
 
-use super::filter_args::{FilterArgs, Mode};
+use super::filter_args::{FilterArgs, Mode, OtherArch};
 use super::program::Program;
 use super::sandbox::SandboxArgs;
 use super::trace;
@@ -69,6 +69,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
 }
 
+/// The architectures that the default profile is to allow besides the machine's.
+fn others(allowed: &[OtherArch]) -> anyhow::Result<Architectures> {
+    ensure!(
+        filter::native()? == Arch::X86_64,
+        "--allow-arch names architectures of x86_64 machines, and this is none; leave it out"
+    );
+    let arches = allowed.iter().map(|other| other.arch().into());
+    Ok(Architectures::Listed(arches.collect()))
+}
+
 fn enforce(args: &Args) -> anyhow::Result<Exit> {
     let FilterArgs {
         seccomp_profile: path,
@@ -77,14 +87,22 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         explain,
         source,
         events,
+        allow_arch,
         ..
     } = &args.filter;
     // First, so that the number can only be what nucleus was started with.
     let events = events.map(Events::inherited).transpose()?;
     let resolve = |profile: &Profile| filter::resolve(profile, args.sandbox.capabilities()?);
+    let with_others = |mut profile: Profile| {
+        if !allow_arch.is_empty() {
+            profile.architectures = others(allow_arch)?;
+        }
+        resolve(&profile)
+    };
     let special = match path {
         Some(path) => Some(resolve(&profile_file::read(path, *fingerprint)?)?),
-        None if args.sandbox.nested() => Some(resolve(&Profile::sandbox_nested())?),
+        None if args.sandbox.nested() => Some(with_others(Profile::sandbox_nested())?),
+        None if !allow_arch.is_empty() => Some(with_others(Profile::sandbox_default())?),
         None => None,
     };
     // The default is compiled already, and resolved only where that is not enough.

@@ -87,10 +87,10 @@ impl Builder<'_> {
     }
 
     pub(super) fn private_folders(&mut self) -> Result<(), LaunchError> {
-        self.memory("/tmp", "mode=1777", MountAttr::empty(), None)?;
+        self.memory("/tmp", "mode=1777", MountAttr::empty(), self.share(20))?;
         let options = self.owned("mode=700");
         let home = self.home;
-        self.memory(home, &options, MountAttr::empty(), None)?;
+        self.memory(home, &options, MountAttr::empty(), self.share(20))?;
         // Git refuses a repository of another owner, as the host's are when
         // root runs the program; where it looks beside the home folder depends
         // on how it was built.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -161,20 +160,27 @@ impl<'a> Builder<'a> {
         path: impl AsRef<Path>,
         options: &str,
         more: MountAttr,
-        size: Option<u64>,
+        size: u64,
     ) -> Result<(), LaunchError> {
+        /// Of a file on average; the kernel needs an eighth of it for each.
+        const INODE: u64 = 8192;
+        /// Enough for whatever a small folder is for.
+        const FEW: u64 = 1024;
         let path = path.as_ref();
         self.folder(path, 0o755)?;
-        let mut options = options.to_owned();
-        if let Some(size) = size {
-            let _infallible = write!(options, ",size={size}");
-        }
+        let inodes = (size / INODE).max(FEW);
+        let options = format!("{options},size={size},nr_inodes={inodes}");
         self.steps.push(Step::Tmpfs {
             path: c_string("path", path)?,
             options: c_string("path", OsStr::new(&options))?,
             attr: MountAttr::NOSUID | MountAttr::NODEV | more,
         });
         self.grants.write(path, true)
+    }
+
+    /// This part of the memory, for the files of a folder in memory.
+    pub(super) const fn share(&self, percent: u64) -> u64 {
+        self.host.memory / 100 * percent
     }
 
     /// Options for a tmpfs that is the program's.

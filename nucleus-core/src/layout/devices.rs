@@ -30,7 +30,8 @@ impl Builder<'_> {
         self.folder(Path::new("/dev/pts"), 0o755)?;
         self.steps.push(Step::Devpts(c_string("path", "/dev/pts")?));
         self.grants.devices("/dev")?;
-        self.memory("/dev/shm", "mode=1777", MountAttr::NOEXEC, None)
+        let size = self.share(10);
+        self.memory("/dev/shm", "mode=1777", MountAttr::NOEXEC, size)
     }
 
     pub(super) fn proc(&mut self, nested: bool) -> Result<(), LaunchError> {

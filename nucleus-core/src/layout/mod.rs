@@ -55,7 +55,7 @@ pub(crate) fn plan(
     let folder = build.current_dir(current_dir)?;
     build.steps.push(Step::Seal(c_string("path", "/")?));
 
-    let mut confinement = confine::plan(sandbox, identity, (host.uid, host.gid))?;
+    let mut confinement = confine::plan(sandbox, identity, host)?;
     if build.takes.len() > MAX_TREES {
         return Err(LaunchError::TooManyMounts {
             count: build.takes.len(),

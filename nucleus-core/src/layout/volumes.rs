@@ -30,7 +30,8 @@ impl Builder<'_> {
         for tmpfs in &sandbox.tmpfs {
             let target = absolute("tmpfs", &tmpfs.target)?;
             let options = self.owned("mode=755");
-            self.memory(target, &options, MountAttr::empty(), tmpfs.size)?;
+            let size = tmpfs.size.unwrap_or_else(|| self.share(20));
+            self.memory(target, &options, MountAttr::empty(), size)?;
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use super::value::size;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits of each process")]
 pub(crate) struct RlimitArgs {
-    /// Limit a resource: as, core, cpu, fsize, nofile, nproc or stack
+    /// Limit a resource: as, core (0 by default), cpu, fsize, nofile, nproc (4096
+    /// by default, of the sandbox together) or stack
     #[arg(long = "rlimit", value_name = "NAME=N", value_parser = limit)]
     limits: Vec<(Resource, u64)>,
 }

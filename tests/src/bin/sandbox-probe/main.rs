@@ -6,13 +6,17 @@
 #![allow(unsafe_code, reason = "attacks are raw system calls")]
 #![allow(clippy::print_stdout, reason = "the results")]
 
+mod exhaust;
+
 use std::ffi::{CStr, c_long};
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 /// Makes a system call with up to six arguments.
@@ -94,10 +98,7 @@ fn files() -> Vec<(&'static str, i32)> {
         ("write a program by its descriptor", {
             let file = std::fs::File::open("/usr/bin/env");
             match &file {
-                Ok(file) => {
-                    use std::os::fd::AsRawFd as _;
-                    write(&format!("/proc/self/fd/{}", file.as_raw_fd()))
-                }
+                Ok(file) => write(&format!("/proc/self/fd/{}", file.as_raw_fd())),
                 Err(error) => errno(error),
             }
         }),
@@ -114,6 +115,13 @@ fn files() -> Vec<(&'static str, i32)> {
             done(std::fs::hard_link("/usr/bin/env", "/tmp/hard")),
         ),
         ("write core_pattern", write("/proc/sys/kernel/core_pattern")),
+        ("write a setting", write("/proc/sys/net/ipv4/ip_forward")),
+        (
+            "write the limit of namespaces",
+            write("/proc/sys/user/max_user_namespaces"),
+        ),
+        ("write init's oom_score_adj", write("/proc/1/oom_score_adj")),
+        ("write a cgroup", write("/sys/fs/cgroup/cgroup.procs")),
         (
             "write sysrq-trigger",
             match write("/proc/sysrq-trigger") {
@@ -125,6 +133,17 @@ fn files() -> Vec<(&'static str, i32)> {
         (
             "chmod",
             call(libc::SYS_fchmodat, &[AT_FDCWD, at(program), 0o4755]),
+        ),
+        (
+            "chmod the working directory",
+            call(libc::SYS_fchmodat, &[AT_FDCWD, at(c"."), 0o777]),
+        ),
+        (
+            "chmod by a descriptor",
+            match std::fs::File::open("/usr/bin/env") {
+                Ok(file) => done(file.set_permissions(Permissions::from_mode(0o4755))),
+                Err(error) => errno(&error),
+            },
         ),
         (
             "chown",
@@ -167,6 +186,27 @@ fn privileges() -> Vec<(&'static str, i32)> {
             "mount",
             call(libc::SYS_mount, &[at(none), at(c"/tmp"), at(c"tmpfs")]),
         ),
+        (
+            "remount /usr writable",
+            call(
+                libc::SYS_mount,
+                &[0, at(c"/usr"), 0, libc::MS_REMOUNT | libc::MS_BIND],
+            ),
+        ),
+        ("mount_setattr", {
+            let attr = [0_u64, 1, 0, 0];
+            let attr = attr.as_ptr().addr() as u64;
+            call(
+                libc::SYS_mount_setattr,
+                &[AT_FDCWD, at(c"/usr"), 0, attr, 32],
+            )
+        }),
+        ("setns", {
+            match std::fs::File::open("/proc/self/ns/uts") {
+                Ok(file) => call(libc::SYS_setns, &[number_of(&file), 0]),
+                Err(error) => errno(&error),
+            }
+        }),
         ("umount", call(libc::SYS_umount2, &[at(c"/proc"), 2])),
         (
             "pivot_root",
@@ -230,6 +270,7 @@ fn privileges() -> Vec<(&'static str, i32)> {
 /// What only the filter closes.
 fn kernel_surface() -> Vec<(&'static str, i32)> {
     vec![
+        ("int 0x80", done_by_itself("int80")),
         ("bpf", call(libc::SYS_bpf, &[0, 0, 0])),
         (
             "perf_event_open",
@@ -279,6 +320,14 @@ fn outside(arguments: &[String]) -> Vec<(&'static str, i32)> {
     vec![
         ("signal the host", call(libc::SYS_kill, &[pid, 0])),
         (
+            "ptrace the host",
+            call(libc::SYS_ptrace, &[0x4206, pid, 0, 0]),
+        ),
+        (
+            "open the host's process",
+            call(libc::SYS_pidfd_open, &[pid, 0]),
+        ),
+        (
             "connect to the host's loopback",
             done(TcpStream::connect(("127.0.0.1", port))),
         ),
@@ -288,6 +337,41 @@ fn outside(arguments: &[String]) -> Vec<(&'static str, i32)> {
         ),
         ("see the host's process", read(&format!("/proc/{pid}/stat"))),
     ]
+}
+
+/// The number of a descriptor, for a raw call.
+fn number_of(file: &std::fs::File) -> u64 {
+    u64::from(file.as_raw_fd().unsigned_abs())
+}
+
+/// Has a child try what may kill it: the negative number of the signal then.
+fn done_by_itself(what: &str) -> i32 {
+    let status = std::env::current_exe().and_then(|own| Command::new(own).args([what]).status());
+    match status {
+        Ok(status) => status.signal().map_or(0, |signal| -signal),
+        Err(error) => errno(&error),
+    }
+}
+
+/// Calls getpid of i386.
+#[cfg(target_arch = "x86_64")]
+fn int80() {
+    // SAFETY: the call takes nothing and changes eax alone; kernels before 4.17
+    // clear r8 to r11.
+    unsafe {
+        std::arch::asm!(
+            "int 0x80",
+            inout("eax") 20 => _,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+}
+
+/// As if the filter had killed it: there is no such instruction.
+#[cfg(not(target_arch = "x86_64"))]
+fn int80() {
+    // SAFETY: ends this process.
+    unsafe { libc::raise(libc::SIGSYS) };
 }
 
 /// A program with the set-user-ID bit must not get its owner's id.
@@ -308,6 +392,13 @@ fn set_user_id() -> i32 {
 
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_self, "int80"] => return int80(),
+        [_self, "fork-bomb"] => return println!("{}", exhaust::fork_bomb()),
+        [_self, "fill", path] => return println!("{}", exhaust::fill(path)),
+        [_self, "room", path] => return println!("{}", exhaust::room(path)),
+        _ => {}
+    }
     if let [_self, what, argument] = arguments.as_slice() {
         match what.as_str() {
             "write" => return println!("{}", write(argument)),
