@@ -11,6 +11,7 @@ use nucleus_audit::{
 };
 use nucleus_core::Command;
 use nucleus_seccomp::Completeness;
+use nucleus_supervisor::{Guard, Tracer};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::exit::Ended;
@@ -155,9 +156,60 @@ pub(crate) fn serve<T: Send>(
     let signals = Signals::block()?;
     job.command.listen(true);
     let mut running = Running::start(job, signals)?;
+    answer(&mut running, serve)
+}
+
+/// Runs the job to its end under a tracer whose guards decide, and gives them
+/// back; `serve` answers what the filter leaves to a listener, if anything.
+///
+/// When the tracer's thread ends early, the kernel kills what it traced.
+pub(crate) fn guard(
+    job: &mut Job,
+    guards: Vec<Box<dyn Guard>>,
+    serve: Option<impl FnOnce(OwnedFd, u32) -> anyhow::Result<()> + Send>,
+) -> anyhow::Result<(Ended, Vec<Box<dyn Guard>>)> {
+    let signals = Signals::block()?;
+    job.command.hold(true);
+    let mut running = Running::start(job, signals)?;
+    let pid = running.child.program_pid();
+    let (seized, is_seized) = mpsc::sync_channel(1);
+    let trace = move || -> anyhow::Result<_> {
+        let tracer = Tracer::seize(pid, guards)?;
+        // Nobody listens only when the main thread has failed, and says why.
+        seized.send(()).ok();
+        Ok(tracer.run()?)
+    };
+    beside(trace, || {
+        if is_seized.recv().is_err() {
+            // The tracer ended without attaching; its own error says why.
+            running.child.kill()?;
+            return running.wait();
+        }
+        match serve {
+            Some(serve) => Ok(answer(&mut running, serve)?.0),
+            None => {
+                running.child.release()?;
+                running.wait()
+            }
+        }
+    })
+}
+
+/// Takes the program's listener, and answers on a thread of its own until the
+/// program has ended.
+fn answer<T: Send>(
+    running: &mut Running,
+    serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
+) -> anyhow::Result<(Ended, T)> {
     let listener = running.child.take_listener()?;
     let pid = running.child.program_pid();
-    let (answering, alive) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
+    let (answering, alive) = match pipe_with(PipeFlags::CLOEXEC) {
+        Ok(pipe) => pipe,
+        Err(errno) => {
+            running.child.kill()?;
+            return Err(errno).context("cannot make a pipe");
+        }
+    };
     running.tie_to(answering);
     let work = move || {
         // Closed in any case, a panic included.

@@ -267,20 +267,32 @@ fn parse_thread_group(status: &[u8]) -> Option<i32> {
         .and_then(number)
 }
 
+/// Whether there is such a thread, and it is more than a zombie.
+pub(crate) fn runs(thread: i32) -> bool {
+    let stat = std::fs::read(format!("/proc/{thread}/stat")).unwrap_or_default();
+    let state = after_name(&stat).find(|word| !word.is_empty());
+    state.is_some_and(|state| !matches!(state, b"Z" | b"X"))
+}
+
 fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_start_time(&stat)
 }
 
-/// Field 22; the second one holds the program's name in brackets, and that may
-/// hold blanks and brackets.
+/// Field 22.
 fn parse_start_time(stat: &[u8]) -> Option<u64> {
-    let end = stat.iter().rposition(|&byte| byte == b')')?;
-    stat[end + 1..]
-        .split(|&byte| byte == b' ')
+    after_name(stat)
         .filter(|word| !word.is_empty())
         .nth(19)
         .and_then(number)
+}
+
+/// The words from field 3 on; the second one holds the program's name in
+/// brackets, and that may hold blanks and brackets.
+fn after_name(stat: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = stat.iter().rposition(|&byte| byte == b')');
+    let rest = end.map_or(&[][..], |end| &stat[end + 1..]);
+    rest.split(|&byte| byte == b' ')
 }
 
 fn number<N: std::str::FromStr>(bytes: &[u8]) -> Option<N> {

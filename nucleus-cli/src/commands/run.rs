@@ -26,6 +26,8 @@ Examples:
   nucleus run -- ls -l
   nucleus run --workspace . -- cargo build --offline
   nucleus run -v ./data:/data:ro --network host -- ./fetch
+  nucleus run --exec-allow git --exec-deny 'git ... push ...' -- sh -c 'git log'
+  nucleus run --pids 50 --memory 1G -- make -j4
   nucleus run --print-plan -- ls
   nucleus run --host --seccomp-profile ls.seccomp.json -- ls -l /
   nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server
@@ -108,8 +110,8 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     // The default is compiled already, and resolved only where that is not enough.
     let is_default = special.is_none();
     let policy = || special.map_or_else(|| resolve(&Profile::sandbox_default()), Ok);
-    let (mut sandboxed, policies) = args.sandbox.supervised(&args.program)?;
-    let supervision = Supervision::new(policies)?;
+    let (mut sandboxed, rules) = args.sandbox.supervised(&args.program)?;
+    let supervision = Supervision::new(rules)?;
     ensure!(
         supervision.is_none() || !(*explain || *seccomp_log_denied || events.is_some()),
         "--explain, --seccomp-log-denied and --events do not go with rules that a supervisor enforces; leave one of them out"

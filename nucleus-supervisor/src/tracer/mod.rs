@@ -11,7 +11,6 @@ mod tasks;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::Path;
 
 use nucleus_seccomp::SeccompData;
 use rustix::io::Errno;
@@ -194,8 +193,9 @@ impl Tracer {
     }
 
     fn new_child(&mut self, parent: u32, child: u32) -> Result<(), Errno> {
-        let exists = || Path::new(&format!("/proc/{child}")).exists();
-        let birth = self.tasks.told(child, exists);
+        let birth = self
+            .tasks
+            .told(child, || crate::process::runs(child.cast_signed()));
         if matches!(birth, Birth::New { .. }) {
             self.born(child, self.tasks.get(parent));
         }
@@ -238,7 +238,7 @@ impl Tracer {
         if let Some(task) = self.tasks.ended(thread) {
             self.tell(|guard| guard.ended(task));
         }
-        for child in self.tasks.take_early() {
+        for child in self.tasks.adopt_early() {
             self.born(child, None);
             alive(ptrace::resume(child, Resume::Continue(0)))?;
         }

@@ -12,6 +12,8 @@ pub(super) struct Tasks {
     known: BTreeMap<u32, u32>,
     /// Stopped before their parents told of them.
     early: BTreeSet<u32>,
+    /// Let go before their parents told of them.
+    adopted: BTreeSet<u32>,
     /// Gone before their parents told of them.
     gone: BTreeSet<u32>,
 }
@@ -55,12 +57,14 @@ impl Tasks {
         self.early.insert(thread);
     }
 
-    /// A parent tells of its child. `exists` says whether there is such a thread.
-    pub(super) fn told(&mut self, child: u32, exists: impl FnOnce() -> bool) -> Birth {
+    /// A parent tells of its child. `runs` says whether there is a thread of
+    /// this id that has not ended.
+    pub(super) fn told(&mut self, child: u32, runs: impl FnOnce() -> bool) -> Birth {
         if self.known.contains_key(&child) {
+            self.adopted.remove(&child);
             return Birth::Known;
         }
-        if self.gone.remove(&child) && !exists() {
+        if self.gone.remove(&child) && !runs() {
             return Birth::Ended;
         }
         Birth::New {
@@ -70,8 +74,10 @@ impl Tasks {
 
     /// Those whose parents have not told of them: when one has died it may
     /// have been the parent of any.
-    pub(super) fn take_early(&mut self) -> BTreeSet<u32> {
-        std::mem::take(&mut self.early)
+    pub(super) fn adopt_early(&mut self) -> BTreeSet<u32> {
+        let early = std::mem::take(&mut self.early);
+        self.adopted.extend(&early);
+        early
     }
 
     pub(super) fn add(&mut self, task: Task) {
@@ -87,7 +93,12 @@ impl Tasks {
     /// A thread is gone. `None` for one that was not known.
     pub(super) fn ended(&mut self, thread: u32) -> Option<Task> {
         match self.known.remove(&thread) {
-            Some(process) => Some(Task { thread, process }),
+            Some(process) => {
+                if self.adopted.remove(&thread) {
+                    self.gone.insert(thread);
+                }
+                Some(Task { thread, process })
+            }
             None => {
                 self.early.remove(&thread);
                 self.gone.insert(thread);
@@ -108,13 +119,19 @@ mod tests {
         assert_eq!(tasks.told(2, here), Birth::New { waits: false });
         tasks.hold(3);
         assert_eq!(tasks.told(3, here), Birth::New { waits: true });
-        tasks.hold(4);
-        assert_eq!(tasks.take_early(), BTreeSet::from([4]));
-        tasks.add(Task {
-            thread: 4,
-            process: 4,
-        });
+        let process = |thread| Task {
+            thread,
+            process: thread,
+        };
+        for late in [4, 6] {
+            tasks.hold(late);
+            assert_eq!(tasks.adopt_early(), BTreeSet::from([late]));
+            tasks.add(process(late));
+        }
         assert_eq!(tasks.told(4, here), Birth::Known);
+        // It may even end before its parent is heard.
+        assert_eq!(tasks.ended(6), Some(process(6)));
+        assert_eq!(tasks.told(6, || false), Birth::Ended);
         assert_eq!(tasks.ended(5), None);
         assert_eq!(tasks.told(5, || false), Birth::Ended);
     }

@@ -12,20 +12,29 @@ use nucleus_cgroup::{
     Bytes, CpuMax, CpuSet, Group, Host, IoMax, Limits, PidsMax, Place, Stats, remove_after_maker,
 };
 use nucleus_core::Command;
+use nucleus_supervisor::{MemoryLimit, ProcessLimit, WhenFull};
 
 use crate::exit::Exit;
 use crate::report;
+use crate::supervise::Rules;
 
 /// How long the last processes of a run may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Limits on what the program and all its children use together.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Limits (cgroup v2)")]
+#[command(next_help_heading = "Limits (cgroup v2; --memory and --pids also without)")]
 pub(crate) struct CgroupArgs {
-    /// Memory in all, such as 512M; no swap on top of it
+    /// Memory in all, such as 512M; no swap on top of it. Without cgroup v2 a
+    /// supervisor counts what processes claim, used or not
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
+
+    /// What a claim beyond --memory meets where the supervisor counts; the
+    /// kernel kills where a cgroup does
+    #[arg(long, value_name = "POLICY", default_value = "refuse")]
+    #[arg(requires = "memory")]
+    memory_policy: MemoryPolicy,
 
     /// CPUs' worth of time, such as 2 or 0.5
     #[arg(long, value_name = "NUMBER")]
@@ -35,7 +44,8 @@ pub(crate) struct CgroupArgs {
     #[arg(long, value_name = "LIST")]
     cpuset: Option<CpuSet>,
 
-    /// Processes and threads at a time
+    /// Processes and threads at a time. Without cgroup v2 a supervisor counts
+    /// processes alone
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=4_194_303))]
     pids: Option<u64>,
 
@@ -44,18 +54,68 @@ pub(crate) struct CgroupArgs {
     io_max: Vec<IoMax>,
 }
 
+/// What becomes of a claim of memory beyond the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MemoryPolicy {
+    /// It fails with ENOMEM
+    Refuse,
+    /// Its process is killed
+    Kill,
+}
+
 impl CgroupArgs {
     /// Puts the command into a cgroup with these limits; none is made for none.
-    pub(crate) fn apply(&self, command: &mut Command) -> anyhow::Result<Option<Limited>> {
+    /// Where it cannot be had, `rules` get what a supervisor can count.
+    pub(crate) fn apply(
+        &self,
+        command: &mut Command,
+        rules: &mut Rules,
+    ) -> anyhow::Result<Option<Limited>> {
         let limits = self.limits()?;
         if limits == Limits::new() {
             return Ok(None);
         }
-        let limited = self.make(&limits).context("cannot limit the program")?;
+        let limited = match self.make(&limits) {
+            Ok(limited) => limited,
+            Err(error) if self.needs_cgroup() => {
+                return Err(error.context("cannot limit the program"));
+            }
+            Err(error) => {
+                self.supervise(rules, &error);
+                return Ok(None);
+            }
+        };
         let directory = rustix::io::fcntl_dupfd_cloexec(limited.group.as_fd(), 3)
             .context("cannot limit the program")?;
         command.cgroup(directory);
         Ok(Some(limited))
+    }
+
+    /// Whether something is asked for that nothing but a cgroup can limit.
+    fn needs_cgroup(&self) -> bool {
+        self.cpus.is_some() || self.cpuset.is_some() || !self.io_max.is_empty()
+    }
+
+    fn supervise(&self, rules: &mut Rules, why: &anyhow::Error) {
+        if let Some(most) = self.pids {
+            let option = format!("--pids {most}");
+            report::note(format_args!(
+                "{option} is enforced by the supervisor, which does not count threads: {why:#}"
+            ));
+            rules.guards.push(Box::new(ProcessLimit::new(most, option)));
+        }
+        if let Some(size) = self.memory {
+            let option = format!("--memory {size}");
+            report::note(format_args!(
+                "{option} is enforced by the supervisor, which counts what is claimed: {why:#}"
+            ));
+            let when_full = match self.memory_policy {
+                MemoryPolicy::Refuse => WhenFull::Refuse,
+                MemoryPolicy::Kill => WhenFull::Kill,
+            };
+            let guard = MemoryLimit::new(size.get(), option, when_full);
+            rules.guards.push(Box::new(guard));
+        }
     }
 
     fn make(&self, limits: &Limits) -> anyhow::Result<Limited> {

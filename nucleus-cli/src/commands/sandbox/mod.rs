@@ -1,6 +1,7 @@
 //! What every command that runs a program takes: the sandbox around it.
 
 pub(crate) mod cgroup;
+mod exec;
 mod files;
 mod ids;
 mod network;
@@ -17,9 +18,9 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use caps::CapSet;
 use nucleus_core::{Command, Isolation, Terminal, View};
-use nucleus_supervisor::Policy;
 
 use self::cgroup::{CgroupArgs, Limited};
+use self::exec::ExecArgs;
 use self::files::FileArgs;
 use self::ids::IdArgs;
 use self::network::NetworkArgs;
@@ -29,6 +30,7 @@ use self::time::TimeArgs;
 use self::value::split_at_byte;
 use super::program::Program;
 use crate::session::Job;
+use crate::supervise::Rules;
 
 /// The sandbox around the program.
 #[derive(Debug, clap::Args)]
@@ -78,6 +80,9 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     cgroup: CgroupArgs,
+
+    #[command(flatten)]
+    exec: ExecArgs,
 }
 
 /// A job, and what it is confined by for as long as this lives.
@@ -105,21 +110,19 @@ impl SandboxArgs {
     /// The program in this sandbox, without a filter yet, where nobody is
     /// there to supervise it.
     pub(crate) fn command(&self, program: &Program) -> anyhow::Result<Sandboxed> {
-        let (sandboxed, policies) = self.supervised(program)?;
+        let (sandboxed, rules) = self.supervised(program)?;
         ensure!(
-            policies.is_empty(),
+            rules.is_empty(),
             "rules that a supervisor enforces go with nucleus run; leave them out while calls are recorded"
         );
         Ok(sandboxed)
     }
 
-    /// The program in this sandbox, without a filter yet, and the policies
+    /// The program in this sandbox, without a filter yet, and the rules
     /// that a supervisor must enforce on it.
-    pub(crate) fn supervised(
-        &self,
-        program: &Program,
-    ) -> anyhow::Result<(Sandboxed, Vec<Box<dyn Policy>>)> {
-        let policies = Vec::new();
+    pub(crate) fn supervised(&self, program: &Program) -> anyhow::Result<(Sandboxed, Rules)> {
+        let mut rules = Rules::default();
+        rules.guards.extend(self.exec.guard());
         let [name, arguments @ ..] = program.command.as_slice() else {
             anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
         };
@@ -138,7 +141,7 @@ impl SandboxArgs {
                 },
             };
         }
-        let limited = self.cgroup.apply(&mut command)?;
+        let limited = self.cgroup.apply(&mut command, &mut rules)?;
         let sandboxed = Sandboxed {
             job: Job {
                 own_session: !self.host && self.terminal.terminal()? != Terminal::Shared,
@@ -147,7 +150,7 @@ impl SandboxArgs {
             },
             _limited: limited,
         };
-        Ok((sandboxed, policies))
+        Ok((sandboxed, rules))
     }
 
     fn view(&self) -> anyhow::Result<View> {
