@@ -90,6 +90,12 @@ pub enum Error {
         /// The reason.
         source: Errno,
     },
+    /// The resolver of a sandbox cannot be set up.
+    #[error("cannot set up the resolver that answers the program's look-ups of names")]
+    Resolver {
+        /// The reason.
+        source: io::Error,
+    },
     /// Processes cannot be watched.
     #[error("cannot watch for the end of processes")]
     Watch {

@@ -45,6 +45,7 @@ mod process;
 mod spawn;
 
 mod policy;
+mod resolver;
 
 mod exec;
 mod limits;
@@ -59,7 +60,10 @@ pub use exec::{ExecPolicy, ExecRule, ExecRuleError};
 pub use limits::{MemoryLimit, ProcessLimit, WhenFull};
 pub use listener::{Listener, Receiver};
 pub use memory::{Memory, MemoryError, MessageHeader, PATH_MAX, Piece};
-pub use policy::{Enforced, Enforcer, Policy, PolicyError};
+pub use policy::{
+    Enforced, Enforcer, NamedSockets, NetPolicy, NetRule, NetRules, Policy, PolicyError, Ports,
+    Protocol, RuleError,
+};
 pub use process::{Process, ProcessId, ProcessTable};
 pub use registry::{Decision, Failure, Handler, Registry};
 pub use reply::{FdResult, Grounds, NewFd, Reply};

@@ -261,10 +261,14 @@ pub(crate) fn thread_group(thread: i32) -> Option<i32> {
 }
 
 fn parse_thread_group(status: &[u8]) -> Option<i32> {
+    status_field(status, b"Tgid:").and_then(number)
+}
+
+/// What stands behind a name in `/proc/PID/status`, at the begin of a line.
+pub(crate) fn status_field<'s>(status: &'s [u8], name: &[u8]) -> Option<&'s [u8]> {
     status
         .split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"Tgid:"))
-        .and_then(number)
+        .find_map(|line| line.strip_prefix(name))
 }
 
 /// Whether there is such a thread, and it is more than a zombie.
@@ -295,7 +299,7 @@ fn after_name(stat: &[u8]) -> impl Iterator<Item = &[u8]> {
     rest.split(|&byte| byte == b' ')
 }
 
-fn number<N: std::str::FromStr>(bytes: &[u8]) -> Option<N> {
+pub(crate) fn number<N: std::str::FromStr>(bytes: &[u8]) -> Option<N> {
     std::str::from_utf8(bytes.trim_ascii()).ok()?.parse().ok()
 }
 

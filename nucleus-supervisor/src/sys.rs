@@ -5,7 +5,7 @@
 pub(crate) mod ptrace;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -182,4 +182,77 @@ pub(crate) fn before_exec(
     // SAFETY: the callers in this crate pass closures that do system calls on
     // values prepared beforehand and nothing else.
     unsafe { command.pre_exec(before_exec) };
+}
+
+/// `connect(2)` to an address in the kernel's form.
+pub(crate) fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let length = libc::socklen_t::try_from(address.len()).map_err(|_too_long| Errno::INVAL)?;
+    // SAFETY: the kernel reads `length` bytes of `address`.
+    let ret = unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), length) };
+    if ret < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// `bind(2)` to an address in the kernel's form.
+pub(crate) fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let length = libc::socklen_t::try_from(address.len()).map_err(|_too_long| Errno::INVAL)?;
+    // SAFETY: the kernel reads `length` bytes of `address`.
+    let ret = unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), length) };
+    if ret < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// `socket(2)` with the caller's own numbers; closed on exec.
+pub(crate) fn socket(family: u32, kind: u32, protocol: u32) -> Result<OwnedFd, Errno> {
+    let kind = kind.cast_signed() | libc::SOCK_CLOEXEC;
+    // SAFETY: plain numbers, which the kernel checks.
+    let fd = unsafe { libc::socket(family.cast_signed(), kind, protocol.cast_signed()) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: the kernel has just returned this descriptor; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `sendmsg(2)`: address and control messages in the kernel's form, empty for
+/// none.
+pub(crate) fn send_message(
+    socket: BorrowedFd<'_>,
+    address: &[u8],
+    data: &[u8],
+    control: &[u8],
+    flags: u32,
+) -> Result<usize, Errno> {
+    let mut piece = libc::iovec {
+        iov_base: data.as_ptr().cast_mut().cast(),
+        iov_len: data.len(),
+    };
+    // SAFETY: a message of zeroes is an empty one.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    if !address.is_empty() {
+        message.msg_name = address.as_ptr().cast_mut().cast();
+        message.msg_namelen =
+            libc::socklen_t::try_from(address.len()).map_err(|_too_long| Errno::INVAL)?;
+    }
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    if !control.is_empty() {
+        message.msg_control = control.as_ptr().cast_mut().cast();
+        message.msg_controllen = control.len();
+    }
+    // SAFETY: the kernel only reads what the message points to, which lives
+    // until it returns.
+    let ret = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags.cast_signed()) };
+    usize::try_from(ret).map_err(|_negative| last_errno())
+}
+
+/// `tgkill(2)`: a signal for one thread.
+pub(crate) fn signal_thread(process: i32, thread: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    let ret = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+    if ret < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Gives the calling thread a working directory, a root and a umask of its own.
+pub(crate) fn own_directory() -> Result<(), Errno> {
+    // SAFETY: of what the flag can be, this one unshares no descriptors.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
 }

@@ -1,7 +1,11 @@
 //! Policies: each a set of handlers that enforce one kind of rule.
 
+mod net;
+
 use std::fmt;
 
+pub(crate) use self::net::Judge;
+pub use self::net::{NamedSockets, NetPolicy, NetRule, NetRules, Ports, Protocol, RuleError};
 use crate::{Registry, TrapError};
 
 /// Rules of one kind, as handlers of a [`Registry`].
@@ -87,6 +91,11 @@ pub enum PolicyError {
     /// Its calls cannot be trapped.
     #[error("cannot trap the calls of a policy")]
     Trap(#[from] TrapError),
+    /// There is no table of this machine's calls.
+    #[error(
+        "no system call table for this machine's architecture, so that no policy can be enforced"
+    )]
+    Architecture,
     /// The supervisor lacks something.
     #[error(transparent)]
     Supervisor(#[from] crate::Error),

@@ -1,0 +1,308 @@
+//! sendto, sendmsg and sendmmsg, done in the program's place.
+
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::net::SocketType;
+
+use super::Guard;
+use super::address::{Address, unix_bytes};
+use super::caller::{Caller, Socket, own_name};
+use super::calls::Meant;
+use super::control::{self, Control};
+use super::patience::{Patience, RESTART, is_blocking};
+use crate::process::thread_group;
+use crate::{Decision, Failure, MessageHeader, Piece, Reply, Request, sys};
+
+const AF_UNIX: u16 = 1;
+
+/// Bytes of a stream that are copied at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// Longest single message; the kernel's own limits are below.
+const MESSAGE_MOST: u64 = 16 * 1024 * 1024;
+
+/// Most control data; `net.core.optmem_max` is below.
+const CONTROL_MOST: u64 = 256 * 1024;
+
+/// Most messages of one sendmmsg (`UIO_MAXIOV`); more are not looked at.
+const MESSAGES_MOST: u32 = 1024;
+
+/// `struct mmsghdr` of a 64-bit machine, and where in it the length stands.
+const MMSGHDR: u64 = 64;
+const MMSGHDR_LENGTH: u64 = 56;
+
+const DONTWAIT: u32 = libc::MSG_DONTWAIT.cast_unsigned();
+const NOSIGNAL: u32 = libc::MSG_NOSIGNAL.cast_unsigned();
+const FASTOPEN: u32 = libc::MSG_FASTOPEN.cast_unsigned();
+const ZEROCOPY: u32 = libc::MSG_ZEROCOPY.cast_unsigned();
+
+pub(super) fn sendto(guard: &Guard, request: &Request) -> Result<Decision, Failure> {
+    let args = request.data().args;
+    let name = Piece {
+        address: args[4],
+        length: request.int(5).into(),
+    };
+    let data = Piece {
+        address: args[1],
+        length: args[2],
+    };
+    let sender = Sender::new(guard, request)?;
+    let sent = sender.send(name, vec![data], NO_CONTROL, request.int(3))?;
+    answer(sent)
+}
+
+pub(super) fn sendmsg(guard: &Guard, request: &Request) -> Result<Decision, Failure> {
+    let sender = Sender::new(guard, request)?;
+    let header = request.memory().message_header(request.data().args[1])?;
+    answer(sender.send_message(&header, request.int(2))?)
+}
+
+pub(super) fn sendmmsg(guard: &Guard, request: &Request) -> Result<Decision, Failure> {
+    let sender = Sender::new(guard, request)?;
+    let memory = request.memory();
+    let mut sent = 0;
+    for index in 0..request.int(2).min(MESSAGES_MOST) {
+        let at = request.data().args[1].wrapping_add(u64::from(index) * MMSGHDR);
+        let one = memory
+            .message_header(at)
+            .map_err(Failure::from)
+            .and_then(|header| sender.send_message(&header, request.int(3)))
+            .and_then(|length| {
+                let length = u32::try_from(length).unwrap_or(u32::MAX);
+                let place = at.wrapping_add(MMSGHDR_LENGTH);
+                Ok(memory.write(place, &length.to_ne_bytes())?)
+            });
+        match one {
+            Ok(()) => sent += 1,
+            // As the kernel: what was sent counts, the failure comes again.
+            Err(_later) if sent > 0 => break,
+            Err(failure) => return Err(failure),
+        }
+    }
+    answer(sent)
+}
+
+const NO_CONTROL: Piece = Piece {
+    address: 0,
+    length: 0,
+};
+
+fn answer(sent: usize) -> Result<Decision, Failure> {
+    let sent = i64::try_from(sent).map_err(|_too_large| Failure(Errno::OVERFLOW))?;
+    Ok(Decision::Answer(Reply::Value(sent)))
+}
+
+/// A caller that sends by one of its sockets.
+struct Sender<'a> {
+    guard: &'a Guard,
+    caller: Caller<'a>,
+    socket: Socket,
+}
+
+/// To whom, in the kernel's form.
+enum To {
+    /// The socket's peer, or these bytes.
+    Bytes(Vec<u8>),
+    Path(Vec<u8>),
+}
+
+impl<'a> Sender<'a> {
+    fn new(guard: &'a Guard, request: &'a Request) -> Result<Self, Failure> {
+        let caller = Caller::of(request)?;
+        let socket = caller.socket(request.int(0))?;
+        Ok(Self {
+            guard,
+            caller,
+            socket,
+        })
+    }
+
+    fn send_message(&self, header: &MessageHeader, flags: u32) -> Result<usize, Failure> {
+        let memory = self.caller.request.memory();
+        let pieces = memory.pieces(header.pieces.address, header.pieces.length)?;
+        self.send(header.name, pieces, header.control, flags)
+    }
+
+    /// Sends one message.
+    fn send(
+        &self,
+        name: Piece,
+        data: Vec<Piece>,
+        control: Piece,
+        flags: u32,
+    ) -> Result<usize, Failure> {
+        if flags & ZEROCOPY != 0 {
+            // The kernel would go on to use our copy after the answer; so it
+            // says itself when it has no room for that.
+            return Err(Failure(Errno::NOBUFS));
+        }
+        let to = self.to(name, flags)?;
+        let control = self.control(control)?;
+        let sent = match to {
+            To::Path(path) => self.caller.act(|files| {
+                let peer = files.open(&path)?;
+                self.guard.may_reach(&peer)?;
+                let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
+                self.send_all(&name, &data, &control, flags)
+            }),
+            To::Bytes(name)
+                if self.socket.family == AF_UNIX && self.caller.is_somebody_else()? =>
+            {
+                let act = |_: &_| self.send_all(&name, &data, &control, flags);
+                self.caller.act(act)
+            }
+            To::Bytes(name) => self.send_all(&name, &data, &control, flags),
+        };
+        if sent == Err(Errno::PIPE) && flags & NOSIGNAL == 0 {
+            self.raise_pipe()?;
+        }
+        Ok(sent?)
+    }
+
+    fn to(&self, name: Piece, flags: u32) -> Result<To, Failure> {
+        if name.address == 0 || name.length == 0 {
+            return Ok(To::Bytes(Vec::new()));
+        }
+        let length = u32::try_from(name.length).map_err(|_too_long| Errno::INVAL)?;
+        let memory = self.caller.request.memory();
+        let bytes = memory.socket_address(name.address, length)?;
+        let socket = &self.socket;
+        // A connected stream has one peer, and the kernel does not look here.
+        if socket.is_inet() && socket.kind == SocketType::STREAM && flags & FASTOPEN == 0 {
+            return Ok(To::Bytes(Vec::new()));
+        }
+        // With sendto(2) this family means an IPv4 address to some sockets.
+        if socket.is_inet() && Address::parse(&bytes)? == Address::Unspecified {
+            return Err(Failure(Errno::AFNOSUPPORT));
+        }
+        Ok(match self.guard.meant(socket, &bytes)? {
+            Meant::Inet(bytes) => To::Bytes(bytes),
+            Meant::Path(path) => To::Path(path),
+            Meant::AsItIs | Meant::Plainly => To::Bytes(bytes),
+        })
+    }
+
+    fn control(&self, control: Piece) -> Result<Control, Failure> {
+        if control.length > CONTROL_MOST {
+            return Err(Failure(Errno::NOBUFS));
+        }
+        let mut bytes = vec![0; usize::try_from(control.length).unwrap_or(usize::MAX)];
+        self.caller
+            .request
+            .memory()
+            .read(control.address, &mut bytes)?;
+        Ok(control::rewrite(&self.caller, self.socket.family, &bytes)?)
+    }
+
+    /// Sends the data: a message whole, a stream piece by piece.
+    fn send_all(
+        &self,
+        name: &[u8],
+        data: &[Piece],
+        control: &Control,
+        flags: u32,
+    ) -> Result<usize, Errno> {
+        let total = data
+            .iter()
+            .try_fold(0_u64, |sum, piece| sum.checked_add(piece.length));
+        let total = total.ok_or(Errno::INVAL)?;
+        if self.socket.kind != SocketType::STREAM {
+            if total > MESSAGE_MOST {
+                return Err(Errno::MSGSIZE);
+            }
+            let message = self.copy(data, 0, usize::try_from(total).unwrap_or(usize::MAX))?;
+            return self.push(name, &message, &control.bytes, flags);
+        }
+        let mut sent = 0;
+        loop {
+            let part = self.copy(data, sent, CHUNK);
+            // Descriptors and an address go with the first byte alone.
+            let (name, control) = match sent {
+                0 => (name, control.bytes.as_slice()),
+                _ => (&[][..], &[][..]),
+            };
+            let length = part.as_ref().map_or(0, Vec::len);
+            let pushed = part.and_then(|part| self.push(name, &part, control, flags));
+            match pushed {
+                Ok(count) => {
+                    sent += count;
+                    let rest = total.saturating_sub(u64::try_from(sent).unwrap_or(u64::MAX));
+                    if rest == 0 || count < length {
+                        return Ok(sent);
+                    }
+                }
+                Err(_later) if sent > 0 => return Ok(sent),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// A copy of the data from an offset on, at most so many bytes.
+    fn copy(&self, data: &[Piece], offset: usize, most: usize) -> Result<Vec<u8>, Errno> {
+        let memory = self.caller.request.memory();
+        let mut skip = u64::try_from(offset).unwrap_or(u64::MAX);
+        let mut bytes = Vec::new();
+        for piece in data {
+            let before = skip.min(piece.length);
+            skip -= before;
+            let room = u64::try_from(most - bytes.len()).unwrap_or(u64::MAX);
+            let take = usize::try_from((piece.length - before).min(room)).unwrap_or(usize::MAX);
+            let at = bytes.len();
+            bytes.resize(at + take, 0);
+            memory
+                .read(piece.address.wrapping_add(before), &mut bytes[at..])
+                .map_err(|error| error.errno())?;
+        }
+        Ok(bytes)
+    }
+
+    /// Hands bytes to the socket, and waits where the caller would.
+    fn push(&self, name: &[u8], part: &[u8], control: &[u8], flags: u32) -> Result<usize, Errno> {
+        let ours = flags | DONTWAIT | NOSIGNAL;
+        let fd = self.socket.as_fd();
+        let mut sent = sys::send_message(fd, name, part, control, ours);
+        let waits = |errno| matches!(errno, Errno::AGAIN | Errno::INPROGRESS);
+        if !matches!(sent, Err(errno) if waits(errno)) || flags & DONTWAIT != 0 {
+            return sent;
+        }
+        if !is_blocking(&self.socket)? {
+            return sent;
+        }
+        let mut patience = Patience::new(self.caller.request, &self.socket)?;
+        let (mut name, mut ours) = (name, ours);
+        while let Err(errno) = sent {
+            match errno {
+                Errno::AGAIN => {
+                    patience.writable(&self.socket)?;
+                    // Another socket's queue may be full while ours has room.
+                    if self.socket.family == AF_UNIX {
+                        patience.pause()?;
+                    }
+                }
+                // MSG_FASTOPEN to a host that wants an ordinary start first.
+                Errno::INPROGRESS => {
+                    patience.writable(&self.socket)?;
+                    rustix::net::sockopt::socket_error(&self.socket)??;
+                    (name, ours) = (&[], ours & !FASTOPEN);
+                }
+                errno => return Err(errno),
+            }
+            sent = sys::send_message(fd, name, part, control, ours);
+        }
+        sent
+    }
+
+    /// What a write to a stream that nobody reads brings: send(2), EPIPE.
+    fn raise_pipe(&self) -> Result<(), Errno> {
+        if !matches!(self.socket.kind, SocketType::STREAM | SocketType::SEQPACKET) {
+            return Ok(());
+        }
+        let thread = self.caller.request.thread();
+        let process = thread_group(thread).ok_or(RESTART)?;
+        if !self.caller.request.is_waiting()? {
+            return Err(RESTART);
+        }
+        sys::signal_thread(process, thread, libc::SIGPIPE)
+    }
+}

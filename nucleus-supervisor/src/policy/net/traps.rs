@@ -1,0 +1,151 @@
+//! Which calls the network policy traps, and which the filter refuses.
+
+use std::sync::Arc;
+
+use nucleus_seccomp::{Arch, Syscall};
+use rustix::io::Errno;
+
+use super::{Guard, calls, send};
+use crate::{
+    ArgTest, Decision, Failure, Handler, PolicyError, Refusal, Registry, Request, TrapError, When,
+};
+
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const AF_NETLINK: u32 = 16;
+
+const STREAM: u32 = 1;
+const DGRAM: u32 = 2;
+
+/// The bits of socket(2)'s type that are no flags (`SOCK_TYPE_MASK`).
+const TYPE_MASK: u32 = 0xf;
+
+type Handle = fn(&Guard, &Request) -> Result<Decision, Failure>;
+
+/// A handler that may wait, for a peer or for room.
+struct OnBehalf {
+    guard: Arc<Guard>,
+    handle: Handle,
+}
+
+impl Handler for OnBehalf {
+    fn may_block(&self, _request: &Request) -> bool {
+        true
+    }
+
+    fn handle(&self, request: &Request) -> Result<Decision, Failure> {
+        (self.handle)(&self.guard, request)
+    }
+}
+
+pub(super) fn register(guard: Guard, registry: &mut Registry) -> Result<(), PolicyError> {
+    let native = Arch::native().ok_or(PolicyError::Architecture)?;
+    refuse_other_ways(native, registry)?;
+    refuse_other_sockets(native, registry)?;
+    refuse_source_routes(native, registry)?;
+    // Without an address it goes to the socket's peer, who was judged before.
+    let addressed = When::test(ArgTest::LongNot { index: 4, value: 0 });
+    let mut calls: Vec<(&str, When, Handle)> = vec![
+        ("connect", When::Always, calls::connect),
+        ("bind", When::Always, calls::bind),
+        ("listen", When::Always, calls::listen),
+        ("sendto", addressed, send::sendto),
+        ("sendmsg", When::Always, send::sendmsg),
+        ("sendmmsg", When::Always, send::sendmmsg),
+    ];
+    if guard.own_network {
+        let family = |family| vec![ArgTest::int(0, family)];
+        let inet = When::Any(vec![family(AF_INET), family(AF_INET6)]);
+        calls.push(("socket", inet, calls::socket));
+    }
+    let guard = Arc::new(guard);
+    for (name, when, handle) in calls {
+        if let Some(call) = Syscall::by_name(native, name) {
+            let guard = Arc::clone(&guard);
+            registry.add(call, when, OnBehalf { guard, handle })?;
+        }
+    }
+    Ok(())
+}
+
+/// What would do the same calls where no trap sees them: rings of requests, and
+/// the calls of other architectures.
+fn refuse_other_ways(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
+    for arch in Arch::ALL {
+        let mut names = vec!["io_uring_setup", "io_uring_enter", "io_uring_register"];
+        if arch != native {
+            names.extend([
+                "socketcall",
+                "socket",
+                "connect",
+                "bind",
+                "listen",
+                "sendto",
+                "sendmsg",
+                "sendmmsg",
+                "setsockopt",
+            ]);
+        }
+        for name in names {
+            if let Some(call) = Syscall::by_name(arch, name) {
+                registry.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every socket but those whose traffic the traps see.
+fn refuse_other_sockets(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
+    let Some(socket) = Syscall::by_name(native, "socket") else {
+        return Ok(());
+    };
+    let families = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
+    let families = families.map(|family| vec![ArgTest::int(0, family)]);
+    let known = When::Any(families.to_vec());
+    registry.refuse(socket, Refusal::AllBut(known, Errno::AFNOSUPPORT))?;
+
+    let protocol = |number| ArgTest::int(2, number);
+    let mut kinds = vec![
+        vec![ArgTest::int(0, AF_UNIX)],
+        // NETLINK_ROUTE: the C library lists addresses by it.
+        vec![ArgTest::int(0, AF_NETLINK), protocol(0)],
+    ];
+    for family in [AF_INET, AF_INET6] {
+        for (kind, own) in [(STREAM, libc::IPPROTO_TCP), (DGRAM, libc::IPPROTO_UDP)] {
+            let kind = ArgTest::Int {
+                index: 1,
+                mask: TYPE_MASK,
+                value: kind,
+            };
+            for number in [0, own.cast_unsigned()] {
+                kinds.push(vec![ArgTest::int(0, family), kind, protocol(number)]);
+            }
+        }
+    }
+    let kinds = When::Any(kinds);
+    registry.refuse(socket, Refusal::AllBut(kinds, Errno::PROTONOSUPPORT))
+}
+
+/// Options that lead packets elsewhere than to their address: the first hop of
+/// a source route is whom they go to.
+fn refuse_source_routes(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
+    /// `IPV6_2292RTHDR` and `IPV6_2292PKTOPTIONS` (`include/uapi/linux/in6.h`).
+    const IPV6_2292: [i32; 2] = [5, 6];
+    let Some(setsockopt) = Syscall::by_name(native, "setsockopt") else {
+        return Ok(());
+    };
+    let option = |level: i32, name: i32| {
+        vec![
+            ArgTest::int(1, level.cast_unsigned()),
+            ArgTest::int(2, name.cast_unsigned()),
+        ]
+    };
+    let mut options = vec![
+        option(libc::IPPROTO_IP, libc::IP_OPTIONS),
+        option(libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
+    ];
+    options.extend(IPV6_2292.map(|name| option(libc::IPPROTO_IPV6, name)));
+    registry.refuse(setsockopt, Refusal::Of(When::Any(options), Errno::PERM))
+}
