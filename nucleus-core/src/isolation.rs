@@ -28,6 +28,7 @@ pub struct Isolation {
     pub(crate) volumes: Vec<Volume>,
     pub(crate) tmpfs: Vec<Tmpfs>,
     pub(crate) network: Network,
+    pub(crate) nameserver: Option<IpAddr>,
     pub(crate) hostname: OsString,
     pub(crate) hosts: Vec<(OsString, IpAddr)>,
     pub(crate) limits: Vec<Limit>,
@@ -183,6 +184,7 @@ impl Isolation {
             volumes: Vec::new(),
             tmpfs: Vec::new(),
             network: Network::None,
+            nameserver: None,
             hostname: OsString::from("sandbox"),
             hosts: Vec::new(),
             limits: vec![Limit {
@@ -230,6 +232,13 @@ impl Isolation {
     #[must_use]
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
+        self
+    }
+
+    /// The one server in `/etc/resolv.conf`, in place of the host's.
+    #[must_use]
+    pub fn nameserver(mut self, address: IpAddr) -> Self {
+        self.nameserver = Some(address);
         self
     }
 

@@ -28,6 +28,8 @@ Examples:
   nucleus run -v ./data:/data:ro --network host -- ./fetch
   nucleus run --exec-allow git --exec-deny 'git ... push ...' -- sh -c 'git log'
   nucleus run --pids 50 --memory 1G -- make -j4
+  nucleus run --net-allow '*.crates.io:443' --net-deny bad.crates.io -- cargo fetch
+  nucleus run --net-allow localhost:5432 --net-allow-bind 8080 -- ./server
   nucleus run --print-plan -- ls
   nucleus run --host --seccomp-profile ls.seccomp.json -- ls -l /
   nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server

@@ -75,7 +75,9 @@ impl Builder<'_> {
              protocols: files\nservices: files\n",
         )?;
         self.link(Path::new("/etc/mtab"), Path::new("/proc/self/mounts"))?;
-        if sandbox.network == Network::Host {
+        if let Some(nameserver) = sandbox.nameserver {
+            self.file("/etc/resolv.conf", format!("nameserver {nameserver}\n"))?;
+        } else if sandbox.network == Network::Host {
             let path = Path::new("/etc/resolv.conf");
             let real = path.canonicalize().ok().filter(|real| real.is_file());
             if let Some(real) = real {

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use caps::CapSet;
 use nucleus_core::{Command, Isolation, Terminal, View};
+use nucleus_supervisor::NetPolicy;
 
 use self::cgroup::{CgroupArgs, Limited};
 use self::exec::ExecArgs;
@@ -128,7 +129,8 @@ impl SandboxArgs {
         };
         let mut command = Command::new(name);
         command.args(arguments);
-        command.view(self.view()?);
+        let network = self.network.policy(self.host)?;
+        command.view(self.view(network.as_ref())?);
         if let Some(folder) = self.start_folder()? {
             command.current_dir(folder);
         }
@@ -140,6 +142,9 @@ impl SandboxArgs {
                     None => command.env_remove(name),
                 },
             };
+        }
+        if let Some(network) = network {
+            rules.policies.push(Box::new(network));
         }
         let limited = self.cgroup.apply(&mut command, &mut rules)?;
         let sandboxed = Sandboxed {
@@ -153,7 +158,7 @@ impl SandboxArgs {
         Ok((sandboxed, rules))
     }
 
-    fn view(&self) -> anyhow::Result<View> {
+    fn view(&self, network: Option<&NetPolicy>) -> anyhow::Result<View> {
         if self.host {
             return Ok(View::Host);
         }
@@ -162,7 +167,7 @@ impl SandboxArgs {
             .landlock(!self.no_landlock)
             .nested(self.allow_nested);
         let sandbox = self.ids.apply(sandbox);
-        let sandbox = self.network.apply(sandbox);
+        let sandbox = self.network.apply(sandbox, network);
         let sandbox = self.rlimits.apply(sandbox);
         let sandbox = self.files.apply(sandbox)?;
         Ok(View::Isolated(sandbox))

@@ -1,9 +1,12 @@
 //! What the program can reach.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
+use anyhow::Context;
 use nucleus_core::{Isolation, Network};
+use nucleus_supervisor::{NamedSockets, NetPolicy, NetRule, NetRules, Ports};
 
 /// The network that the program sees.
 #[derive(Debug, clap::Args)]
@@ -11,7 +14,41 @@ use nucleus_core::{Isolation, Network};
 pub(crate) struct NetworkArgs {
     /// What the program can reach: nothing but itself, or all that the host can
     #[arg(long, value_enum, default_value_t = NetworkArg::None)]
+    #[arg(conflicts_with_all = ["net_allow", "net_allow_bind"])]
     network: NetworkArg,
+
+    /// Let the program talk to a host by name, *.DOMAIN, address or ADDRESS/PREFIX,
+    /// at all ports or some, by TCP and UDP or only tcp:// or udp://; repeat for more
+    ///
+    /// Nothing else is reached then. Loopback and link-local addresses, where
+    /// the host's own services and cloud metadata are, must be named as such:
+    /// 127.0.0.1:8080, localhost:8080, 169.254.169.254. An IPv6 address with
+    /// ports is written in brackets.
+    #[arg(long, value_name = "[tcp://|udp://]HOST[:PORTS]")]
+    net_allow: Vec<NetRule>,
+
+    /// Never let the program talk to a host, whatever allows it
+    #[arg(
+        long,
+        value_name = "[tcp://|udp://]HOST[:PORTS]",
+        requires = "net_allow"
+    )]
+    net_deny: Vec<NetRule>,
+
+    /// Let the program listen at ports of the host, such as 8080,9000-9099; 0
+    /// is whichever is free
+    #[arg(long, value_name = "PORTS")]
+    net_allow_bind: Option<Ports>,
+
+    /// With --host and rules on the network: let the program use the unix
+    /// sockets at or below a path; repeat for more
+    #[arg(long, value_name = "PATH", requires = "host")]
+    net_allow_unix: Vec<PathBuf>,
+
+    /// Look names up at this server, ADDRESS or ADDRESS:PORT, instead of the
+    /// host's; repeat for more
+    #[arg(long, value_name = "SERVER", value_parser = server, requires = "net_allow")]
+    dns: Vec<SocketAddr>,
 
     /// Name of the machine that the program sees
     #[arg(long, default_value = "sandbox", value_name = "NAME")]
@@ -31,19 +68,59 @@ enum NetworkArg {
 }
 
 impl NetworkArgs {
+    /// The rules, with a resolver that runs, if there are rules.
+    pub(crate) fn policy(&self, host: bool) -> anyhow::Result<Option<NetPolicy>> {
+        if self.net_allow.is_empty() && self.net_allow_bind.is_none() {
+            return Ok(None);
+        }
+        let rules = NetRules {
+            allow: self.net_allow.clone(),
+            deny: self.net_deny.clone(),
+            bind: self.net_allow_bind.clone(),
+        };
+        let named = if host {
+            NamedSockets::Beneath(self.unix_grants()?)
+        } else {
+            NamedSockets::Visible
+        };
+        let policy = NetPolicy::start(rules, !host, named, self.dns.clone())?;
+        Ok(Some(policy))
+    }
+
+    /// The granted paths by their real names, which is what sockets are known by.
+    fn unix_grants(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let grants = self.net_allow_unix.iter().map(|path| {
+            path.canonicalize()
+                .with_context(|| format!("cannot find {} to grant its sockets", path.display()))
+        });
+        grants.collect()
+    }
+
     /// The sandbox with this network.
-    pub(crate) fn apply(&self, sandbox: Isolation) -> Isolation {
+    pub(crate) fn apply(&self, sandbox: Isolation, policy: Option<&NetPolicy>) -> Isolation {
         let mut sandbox = sandbox
             .network(match self.network {
                 NetworkArg::None => Network::None,
                 NetworkArg::Host => Network::Host,
             })
             .hostname(&self.hostname);
+        if let Some(policy) = policy {
+            sandbox = sandbox.nameserver(policy.nameserver());
+        }
         for (name, address) in &self.hosts {
             sandbox = sandbox.add_host(name, *address);
         }
         sandbox
     }
+}
+
+fn server(text: &str) -> Result<SocketAddr, String> {
+    let plain = || Some(SocketAddr::new(text.parse().ok()?, 53));
+    text.parse().ok().or_else(plain).ok_or_else(|| {
+        format!(
+            "{text:?} is no name server; one is written 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
+        )
+    })
 }
 
 fn host_line(text: &str) -> Result<(String, IpAddr), String> {
@@ -64,6 +141,17 @@ fn host_line(text: &str) -> Result<(String, IpAddr), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_have_a_port() {
+        let check = |text, expected: &str| {
+            assert_eq!(server(text).expect("a server").to_string(), expected);
+        };
+        check("192.0.2.1", "192.0.2.1:53");
+        check("192.0.2.1:5353", "192.0.2.1:5353");
+        check("2001:db8::1", "[2001:db8::1]:53");
+        assert!(server("dns.example").is_err());
+    }
 
     #[test]
     fn hosts_are_checked() {
