@@ -150,6 +150,30 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the source cannot be had here, or not now, so that another may
+    /// do.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(
+            self,
+            Self::Seize { .. }
+                | Self::AuditOff
+                | Self::AuditSocket(_)
+                | Self::NoAuditRead
+                | Self::SilentAudit { .. }
+                | Self::OpenKmsg { .. }
+                | Self::NotKmsg
+                | Self::SilentKmsg { .. }
+                | Self::Stuck { .. }
+                | Self::NotLogged { .. }
+                | Self::NoLog { .. }
+                | Self::Marker(_)
+                | Self::Session { .. }
+        )
+    }
+}
+
 /// Why the kernel refused `PTRACE_SEIZE`, found out by looking, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -13,7 +13,8 @@ use nucleus_seccomp::{Action, Arch, InstallFlags, Policy, SeccompData};
 
 use crate::event_json::{Line, Verdict};
 use crate::exit::Ended;
-use crate::session::{self, Job, WatchSource};
+use crate::session::{self, Job};
+use crate::watch_source::{Means, WatchSource};
 use crate::{filter, sys};
 
 /// Runs `job` under `policy` to its end; tells what was denied. A tracer
@@ -34,21 +35,21 @@ pub(crate) fn watch(
             events.write(&Line::new(event, Belonging::Ours, Some(pid)));
         }
     };
-    let watched = match source.log() {
-        None => {
+    let watched = source.attempt(|means| match means {
+        Means::Tracer => {
             job.command.filter_flags(policy.install_flags());
             job.command.filter(filter::reporting(policy)?);
-            session::watch(job, mode, see)?
+            session::watch(job, mode, &mut see)
         }
-        Some(kind) => {
+        Means::Log(kind) => {
             job.command
                 .filter_flags(policy.install_flags() | InstallFlags::LOG);
             job.command.filter(filter::enforcing(policy)?);
             session::watch_log(job, kind, LogPurpose::Denials, |event, pid| {
                 see(&with_errno(event, policy), pid);
-            })?
+            })
         }
-    };
+    })?;
     let report = denials.report(watched.completeness);
     if let Some(events) = events {
         events.finish(&report)?;

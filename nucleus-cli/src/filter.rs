@@ -44,17 +44,22 @@ fn compile(policy: &Policy) -> anyhow::Result<Program> {
 
 /// A profile may leave calls to a listener of its own, which is not there.
 fn refuse_questions(policy: &Policy) -> anyhow::Result<()> {
-    let mut asks = false;
-    let _same = policy.clone().map_actions(|action| {
-        asks |= action == Action::Notify;
-        action
-    });
     ensure!(
-        !asks,
+        !has(policy, |action| action == Action::Notify),
         "the profile leaves calls to a listener (SCMP_ACT_NOTIFY), and there is none to ask; \
          give those calls another action"
     );
     Ok(())
+}
+
+/// Whether a policy has such an answer anywhere.
+pub(crate) fn has(policy: &Policy, such: impl Fn(Action) -> bool) -> bool {
+    let mut found = false;
+    let _same = policy.clone().map_actions(|action| {
+        found |= such(action);
+        action
+    });
+    found
 }
 
 /// The same filter, but with errno answers given by a tracer, which can tell
@@ -69,11 +74,14 @@ pub(crate) fn reporting(policy: &Policy) -> anyhow::Result<Program> {
 }
 
 /// The same filter, but with errno answers and kills left to a listener. A
-/// trap stays the kernel's: nobody else can raise a SIGSYS like it.
+/// trap stays the kernel's: nobody else can raise a SIGSYS like it, and a
+/// tracer tells of it.
 pub(crate) fn asking(policy: &Policy) -> anyhow::Result<Program> {
     refuse_questions(policy)?;
     compile(&policy.clone().map_actions(|action| match action {
         Action::Errno(_) | Action::KillProcess | Action::KillThread => Action::Notify,
+        // What the kernel answers where there is no tracer.
+        Action::Trace(_) => Action::Errno(ENOSYS),
         other => other,
     }))
 }

@@ -23,5 +23,6 @@ mod signals;
 mod supervise;
 mod sys;
 mod terminal;
+mod watch_source;
 
 pub use cli::{command, main};

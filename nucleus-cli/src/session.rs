@@ -15,30 +15,9 @@ use nucleus_supervisor::{Guard, Tracer};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::exit::Ended;
+use crate::report;
 use crate::running::{Running, TimeLimit};
 use crate::signals::Signals;
-
-/// What sees the calls of a watched run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum WatchSource {
-    /// A tracer: exact, with arguments, without privilege; the program itself cannot trace
-    Ptrace,
-    /// Audit records, for programs that a tracer disturbs; needs CAP_AUDIT_READ
-    Audit,
-    /// The kernel's log: loses records under load, and says so
-    Kmsg,
-}
-
-impl WatchSource {
-    /// The kernel's stream to read, if it is one.
-    pub(crate) const fn log(self) -> Option<LogKind> {
-        match self {
-            Self::Ptrace => None,
-            Self::Audit => Some(LogKind::Audit),
-            Self::Kmsg => Some(LogKind::Kmsg),
-        }
-    }
-}
 
 /// A command, and what nucleus does about its run beside waiting for it.
 #[derive(Debug)]
@@ -95,7 +74,11 @@ pub(crate) fn watch(
         let mut source = PtraceSource::seize(pid, mode)?;
         // Nobody listens only when the main thread has failed, and says why.
         seized.send(()).ok();
-        drain(&mut source, |event| observe(event, pid))
+        let drained = drain(&mut source, |event| observe(event, pid));
+        for note in source.notes() {
+            report::note(note);
+        }
+        drained
     };
     let (ended, (source, completeness)) = beside(trace, || {
         match is_seized.recv() {
@@ -125,6 +108,7 @@ pub(crate) fn watch_log(
     let mut source = LogSource::open(kind, purpose)?;
     let stopper = source.stopper();
     let mut session = Scope::Session(enter_session()?);
+    job.command.hold(false);
     let mut running = Running::start(job, signals)?;
     let pid = running.child.program_pid();
     let read = move || {
@@ -157,6 +141,39 @@ pub(crate) fn serve<T: Send>(
     job.command.listen(true);
     let mut running = Running::start(job, signals)?;
     answer(&mut running, serve)
+}
+
+/// As [`serve`]; beside it a tracer hands to `traps` what the filter answers
+/// with a signal, while the thread stands still.
+pub(crate) fn serve_and_trace<T: Send>(
+    job: &mut Job,
+    mut traps: impl FnMut(&Event, u32) + Send,
+    serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
+) -> anyhow::Result<(Ended, T)> {
+    let signals = Signals::block()?;
+    job.command.listen(true);
+    let mut running = Running::start(job, signals)?;
+    let pid = running.child.program_pid();
+    let (seized, is_seized) = mpsc::sync_channel(1);
+    let trace = move || -> anyhow::Result<_> {
+        let source = PtraceSource::seize(pid, PtraceMode::Deny);
+        // Nobody listens only when the main thread has failed, and says why.
+        seized.send(()).ok();
+        match source {
+            Ok(mut source) => drain(&mut source, |event| traps(event, pid)).map(drop),
+            Err(error) => {
+                report::note(format_args!(
+                    "calls that get a signal are not explained: {error}"
+                ));
+                Ok(())
+            }
+        }
+    };
+    let (served, ()) = beside(trace, || {
+        is_seized.recv()?;
+        answer(&mut running, serve)
+    })?;
+    Ok(served)
 }
 
 /// Runs the job to its end under a tracer whose guards decide, and gives them
@@ -234,10 +251,10 @@ fn drain(
 
 /// Runs `work` on a thread of its own while `wait` waits for the program, whose
 /// end must end the work, too. When both fail, the work's error is the cause.
-fn beside<T: Send>(
+fn beside<T: Send, E>(
     work: impl FnOnce() -> anyhow::Result<T> + Send,
-    wait: impl FnOnce() -> anyhow::Result<Ended>,
-) -> anyhow::Result<(Ended, T)> {
+    wait: impl FnOnce() -> anyhow::Result<E>,
+) -> anyhow::Result<(E, T)> {
     thread::scope(|scope| {
         let worker = scope.spawn(work);
         let ended = wait();

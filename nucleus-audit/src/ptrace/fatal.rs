@@ -28,12 +28,17 @@ impl PtraceSource {
                 arch: info.arch,
                 nr: info.nr.cast_unsigned(),
                 instruction_pointer: info.call_addr,
-                args: None,
+                // The kernel has put the registers back to those of the call.
+                args: regs::arguments(tid, info.arch).ok(),
             };
             let data = low_16(info.errno.cast_unsigned());
             self.denial(tid, call, Action::Trap(data))
         });
-        self.resume_with(tid, libc::SIGSYS)?;
+        if event.is_some() {
+            self.waiting = Some((tid, libc::SIGSYS));
+        } else {
+            self.resume_with(tid, libc::SIGSYS)?;
+        }
         Ok(event)
     }
 

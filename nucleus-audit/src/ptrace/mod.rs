@@ -36,7 +36,12 @@ pub enum PtraceMode {
     /// Answers the call with the errno in the filter's data, without carrying
     /// it out, and yields it as [`Action::Errno`]. The program carries a
     /// profile whose `Errno(e)` became `Trace(e)`. A SIGSYS by a filter and a
-    /// kill by a filter are yielded too.
+    /// kill by a filter are yielded too; the thread that gets the SIGSYS stands
+    /// still until the next event is asked for.
+    ///
+    /// Only denied calls stop, so that a child made with `CLONE_UNTRACED` goes
+    /// unseen: the kernel answers what is denied to it with ENOSYS, and no
+    /// event tells of it. `Record` takes the flag away.
     Deny,
     /// As `Deny`, but a call is only yielded as denied and then goes on, unless
     /// the answer is ENOSYS, which programs are made to fall back from: a run
@@ -64,6 +69,8 @@ pub struct PtraceSource {
     tracees: Tracees,
     specials: Specials,
     info: SyscallInfo,
+    /// A thread that stands still until the next look, and its signal then.
+    waiting: Option<(u32, i32)>,
     stopped_once: bool,
     completeness: Completeness,
     notes: Vec<String>,
@@ -100,6 +107,7 @@ impl PtraceSource {
             tracees: Tracees::new(pid),
             specials: Specials::new(),
             info: SyscallInfo::default(),
+            waiting: None,
             stopped_once: false,
             completeness: Completeness::Complete,
             notes: Vec::new(),
@@ -304,6 +312,9 @@ impl Source for PtraceSource {
 
     /// Ends when the last traced process has ended.
     fn next(&mut self) -> Result<Option<Event>, Error> {
+        if let Some((tid, signal)) = self.waiting.take() {
+            self.resume_with(tid, signal)?;
+        }
         while let Some((tid, status)) = sys::wait_tracee().map_err(Error::Wait)? {
             if let Some(event) = self.stopped(tid, status)? {
                 return Ok(Some(event));

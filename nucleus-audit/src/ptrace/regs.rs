@@ -47,6 +47,22 @@ mod arch {
         sys::poke_user(tid, register, value)
     }
 
+    pub(crate) fn arguments(tid: u32, audit_arch: u32) -> io::Result<[u64; 6]> {
+        macro_rules! registers {
+            ($($name:ident)*) => { [$(offset_of!(libc::user_regs_struct, $name)),*] };
+        }
+        let (registers, mask) = if audit_arch == AUDIT_ARCH_I386 {
+            (registers!(rbx rcx rdx rsi rdi rbp), u64::from(u32::MAX))
+        } else {
+            (registers!(rdi rsi rdx r10 r8 r9), u64::MAX)
+        };
+        let mut arguments = [0; 6];
+        for (argument, register) in arguments.iter_mut().zip(registers) {
+            *argument = sys::peek_user(tid, register)? & mask;
+        }
+        Ok(arguments)
+    }
+
     /// Killing a process rolls the registers back to those before the entry
     /// (`syscall_rollback`): the result is the number. Killing one thread of
     /// several leaves those of the entry: the result is ENOSYS.
@@ -78,6 +94,13 @@ mod arch {
 
     pub(crate) fn set_first_argument(tid: u32, _audit_arch: u32, value: u64) -> io::Result<()> {
         set_x0(tid, value)
+    }
+
+    pub(crate) fn arguments(tid: u32, _audit_arch: u32) -> io::Result<[u64; 6]> {
+        let mut registers: Registers = [0; 34];
+        sys::get_regset(tid, NT_PRSTATUS, &mut registers)?;
+        let [a, b, c, d, e, f, ..] = registers;
+        Ok([a, b, c, d, e, f])
     }
 
     /// No register tells the thread that made the call from others in a call.
@@ -117,6 +140,16 @@ mod arch {
         sys::set_regset(tid, NT_PRSTATUS, &registers)
     }
 
+    pub(crate) fn arguments(tid: u32, _audit_arch: u32) -> io::Result<[u64; 6]> {
+        let mut registers: Registers = [0; 32];
+        sys::get_regset(tid, NT_PRSTATUS, &mut registers)?;
+        let mut arguments = [0; 6];
+        for (argument, register) in arguments.iter_mut().zip(registers.iter().skip(A0)) {
+            *argument = *register;
+        }
+        Ok(arguments)
+    }
+
     /// The kernel passes `orig_a0`, which no register set shows.
     pub(crate) fn set_first_argument(_tid: u32, _audit_arch: u32, _value: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
@@ -150,6 +183,10 @@ mod arch {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub(crate) fn arguments(_tid: u32, _audit_arch: u32) -> io::Result<[u64; 6]> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(crate) fn killed_call(_tid: u32, _alone: bool) -> io::Result<Killed> {
         Ok(Killed::Unknown)
     }
@@ -164,6 +201,12 @@ pub(super) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
 /// Replaces the first argument of the call at whose seccomp stop the thread is.
 pub(super) fn set_first_argument(tid: u32, audit_arch: u32, value: u64) -> io::Result<()> {
     arch::set_first_argument(tid, audit_arch, value)
+}
+
+/// The arguments of the call that a filter has answered with SIGSYS, at whose
+/// delivery the thread has stopped.
+pub(super) fn arguments(tid: u32, audit_arch: u32) -> io::Result<[u64; 6]> {
+    arch::arguments(tid, audit_arch)
 }
 
 /// For which call a filter killed a thread that is at its exit stop with

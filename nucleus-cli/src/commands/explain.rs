@@ -4,9 +4,9 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use nucleus_audit::SeccompRecord;
+use nucleus_audit::{Call as Made, RecordError};
 use nucleus_profile::{AtomicFile, DecidedBy, Decision, Patch, PatchError, allow, decide};
-use nucleus_seccomp::{Action, Arch, Profile, SeccompData};
+use nucleus_seccomp::{Action, Arch, Profile, Rule, SeccompData};
 use serde_json::{Map, Value, json};
 
 use super::seccomp::call::Call;
@@ -18,9 +18,10 @@ use crate::profile_file;
 ///
 /// Takes one call from the command line; or, on standard input, one denial a
 /// line: the JSON objects of --events and of `audit watch --json`, or audit
-/// records as the kernel, auditd and ausearch print them. Each change is checked:
-/// the patched profile is asked about the call, and every call that it treats
-/// otherwise is listed. Calls such as socket, ioctl and clone are allowed with
+/// records as the kernel, auditd, ausearch (with -i, too) and journalctl print
+/// them. Each change is checked: the patched profile is asked about the call, and
+/// every call that it treats otherwise is listed. Several changes build on each
+/// other; a denial that an earlier one covers is left out. Calls such as socket, ioctl and clone are allowed with
 /// the arguments of the denied call only, where those are known.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -68,7 +69,7 @@ struct Denied {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let target = args.target.resolve()?;
     let abi = args.abi.unwrap_or(target.arch);
-    let mut profile = profile_file::read(&args.profile, None)?;
+    let profile = profile_file::read(&args.profile, None)?;
     let output = args
         .apply
         .then(|| AtomicFile::create(&args.profile))
@@ -83,24 +84,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
     let mut out = io::stdout().lock();
     let mut unexplained = false;
+    let mut patched = profile.clone();
     for denied in &denied {
         let decision = decide(&profile, &target, &denied.data)
             .context("the profile cannot be resolved for this target")?;
-        let patch = allow(&profile, &target, &denied.data, denied.args_known);
+        let patch = allow(&patched, &target, &denied.data, denied.args_known);
+        let allowed = matches!(patch, Err(PatchError::Allowed));
+        if allowed && !matches!(decision.action, Action::Allow | Action::Log) {
+            continue;
+        }
         let text = if args.json {
             to_json(denied, decision, &profile, &patch).to_string()
         } else {
             to_text(denied, decision, &profile, &patch)
         };
         writeln!(out, "{text}").context("cannot write to standard output")?;
-        match patch {
-            Ok(patch) if args.apply => profile = patch.profile,
-            Ok(_) | Err(PatchError::Allowed) => {}
-            Err(_) => unexplained = true,
+        unexplained |= !allowed && patch.is_err();
+        if let Ok(patch) = patch {
+            patched = patch.profile;
         }
     }
     if let Some(output) = output {
-        output.commit_with(profile.to_json().as_bytes())?;
+        output.commit_with(patched.to_json().as_bytes())?;
     }
     Ok(if unexplained {
         Exit::DIFFERENT
@@ -142,6 +147,15 @@ fn from_json(line: &[u8], abi: Arch) -> anyhow::Result<Option<Denied>> {
     if event.contains_key("verdict") {
         return Ok(None);
     }
+    // An entry of journalctl -o json.
+    if let Some(Value::String(message)) = event.get("MESSAGE") {
+        return match event.get("_AUDIT_TYPE_NAME") {
+            Some(Value::String(kind)) if kind == "SECCOMP" => {
+                from_record(format!("audit[0]: {message}").as_bytes())
+            }
+            _ => from_record(format!(" kernel: {message}").as_bytes()),
+        };
+    }
     let field = |name| event.get(name).filter(|value| !value.is_null());
     let args = field("args");
     let mut call = Map::new();
@@ -163,16 +177,13 @@ fn from_json(line: &[u8], abi: Arch) -> anyhow::Result<Option<Denied>> {
     }))
 }
 
-/// An audit record; `None` for one of another type.
+/// An audit record; `None` for what stands between those of seccomp in a log.
 fn from_record(line: &[u8]) -> anyhow::Result<Option<Denied>> {
-    if line.starts_with(b"----") || line.starts_with(b"time->") {
-        return Ok(None);
-    }
-    if is_other_type(line) {
-        return Ok(None);
-    }
-    let record = SeccompRecord::from_line(line).context("not a seccomp record")?;
-    let call = record.call();
+    let call = match Made::from_line(line) {
+        Ok(call) => call,
+        Err(RecordError::NotSeccomp) if is_of_a_log(line) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     Ok(Some(Denied {
         data: SeccompData {
             nr: call.nr,
@@ -184,10 +195,14 @@ fn from_record(line: &[u8]) -> anyhow::Result<Option<Denied>> {
     }))
 }
 
-/// Other records stand between those of seccomp in every log.
-fn is_other_type(line: &[u8]) -> bool {
+/// What auditd, ausearch, dmesg and journalctl print about other things.
+fn is_of_a_log(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line);
-    text.contains("type=") && !text.contains("type=1326") && !text.contains("type=SECCOMP")
+    let begins = ["----", "time->", "type=", "node=", "-- ", "["];
+    begins.iter().any(|begin| text.starts_with(begin))
+        || [" type=", " kernel: ", "]: "]
+            .iter()
+            .any(|mark| text.contains(mark))
 }
 
 fn layer(action: Action) -> &'static str {
@@ -236,12 +251,26 @@ fn to_text(
                     arch.oci_name()
                 ));
             }
-            lines.push(format!("  change: add {}", rule_json(patch)));
-            let widened: Vec<_> = patch.widened.iter().map(ToString::to_string).collect();
+            for position in &patch.taken_from {
+                lines.push(format!(
+                    "  change: take the call out of rule {}",
+                    position + 1
+                ));
+            }
+            for rule in &patch.added {
+                lines.push(format!("  change: add {}", rule_json(rule)));
+            }
             lines.push(format!(
                 "  checked: allows this call; newly allowed: {}",
-                widened.join(", ")
+                all(&patch.widened)
             ));
+            if !patch.answered_otherwise.is_empty() {
+                lines.push(format!(
+                    "  note: denied with another errno than before, as they are no longer newer than \
+                     all that the profile names: {}",
+                    all(&patch.answered_otherwise)
+                ));
+            }
             if !denied.args_known {
                 lines.push(
                     "  note: the arguments are not known, so that all are allowed; nucleus run --explain shows them"
@@ -258,10 +287,15 @@ fn to_text(
     lines.join("\n")
 }
 
-/// The added rule alone, as a profile writes it.
-fn rule_json(patch: &Patch) -> Value {
+fn all(items: &[impl ToString]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+/// A rule alone, as a profile writes it.
+fn rule_json(rule: &Rule) -> Value {
     let mut alone = Profile::new(Action::Allow);
-    alone.rules.push(patch.added.clone());
+    alone.rules.push(rule.clone());
     serde_json::from_str::<Value>(&alone.to_json())
         .ok()
         .and_then(|profile| profile.pointer("/syscalls/0").cloned())
@@ -277,9 +311,15 @@ fn to_json(
     let (change, refused) = match patch {
         Ok(patch) => (
             json!({
-                "add": rule_json(patch),
+                "add": patch.added.iter().map(rule_json).collect::<Vec<_>>(),
+                "take_out_of": patch.taken_from.iter().map(|at| at + 1).collect::<Vec<_>>(),
                 "architecture": patch.architecture.map(Arch::oci_name),
                 "newly_allowed": patch.widened.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "answered_otherwise": patch
+                    .answered_otherwise
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>(),
             }),
             None,
         ),

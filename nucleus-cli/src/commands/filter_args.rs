@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nucleus_seccomp::Arch;
 
 use crate::profile_file::Fingerprint;
-use crate::session::WatchSource;
+use crate::watch_source::WatchSource;
 
 /// The seccomp filter.
 #[derive(Debug, clap::Args)]

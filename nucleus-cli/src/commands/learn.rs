@@ -14,7 +14,7 @@ use super::sandbox::SandboxArgs;
 use crate::denials::{self, Remedy};
 use crate::exit::{Ended, Exit};
 use crate::recording::{self, Recording};
-use crate::session::WatchSource;
+use crate::watch_source::WatchSource;
 use crate::{filter, report};
 
 /// Learn the smallest seccomp profile with which a program works

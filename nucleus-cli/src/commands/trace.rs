@@ -9,7 +9,7 @@ use super::sandbox::SandboxArgs;
 use crate::exit::Exit;
 use crate::recording::{self, Recording};
 use crate::report;
-use crate::session::WatchSource;
+use crate::watch_source::WatchSource;
 
 /// Run a program and record each system call that it makes
 ///
