@@ -24,5 +24,6 @@ mod supervise;
 mod sys;
 mod terminal;
 mod watch_source;
+mod workspace;
 
 pub use cli::{command, main};

@@ -15,6 +15,7 @@ use crate::report;
 use crate::session::Job;
 use crate::signals::Signals;
 use crate::terminal::Joined;
+use crate::workspace::{self, OnExit};
 
 /// How long a program may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     signals: Signals,
     own_session: bool,
+    on_exit: OnExit,
     terminal: Option<Joined>,
     clock: Option<Clock>,
     /// The reading end of a pipe: closed without a word, it says that whoever
@@ -49,6 +51,7 @@ impl Running {
             terminal,
             signals,
             own_session: job.own_session,
+            on_exit: job.on_exit,
             clock: job.time_limit.map(Clock::start),
             answering: None,
         })
@@ -65,7 +68,9 @@ impl Running {
         loop {
             if let Some(status) = self.child.try_wait()? {
                 self.show_the_rest()?;
-                return Ok(self.ended(status));
+                let ended = self.ended(status);
+                workspace::end(&mut self.child, self.on_exit)?;
+                return Ok(ended);
             }
             self.sleep()?;
             self.look_for_answers()?;

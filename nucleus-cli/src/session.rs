@@ -18,6 +18,7 @@ use crate::exit::Ended;
 use crate::report;
 use crate::running::{Running, TimeLimit};
 use crate::signals::Signals;
+use crate::workspace::OnExit;
 
 /// A command, and what nucleus does about its run beside waiting for it.
 #[derive(Debug)]
@@ -27,6 +28,9 @@ pub(crate) struct Job {
     /// terminal reaches.
     pub(crate) own_session: bool,
     pub(crate) time_limit: Option<TimeLimit>,
+    /// What becomes of what the program has written to a copy-on-write
+    /// workspace.
+    pub(crate) on_exit: OnExit,
 }
 
 impl From<Command> for Job {
@@ -35,6 +39,7 @@ impl From<Command> for Job {
             command,
             own_session: false,
             time_limit: None,
+            on_exit: OnExit::Discard,
         }
     }
 }

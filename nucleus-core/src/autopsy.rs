@@ -86,10 +86,21 @@ impl Autopsy {
                 source: errno.into(),
             },
             Some(Step::Exec) => self.refused(errno),
-            Some(Step::Take { source, ids, .. }) => not_taken(source, ids.is_some(), failure.fault)
+            Some(Step::Take {
+                source,
+                recursive,
+                ids,
+                ..
+            }) => not_taken(source, *recursive, ids.is_some(), failure.fault)
                 .unwrap_or_else(|| LaunchError::step(describe(step), failure.fault)),
             None if self.plan.program_ids.is_some() && failure.fault.call == Call::Clone => {
                 namespaces_refused(Namespaces::USER, errno)
+            }
+            Some(Step::Overlay(overlay)) if failure.fault.call == Call::MountOverlay => {
+                LaunchError::Overlay {
+                    path: OsStr::from_bytes(overlay.target.to_bytes()).into(),
+                    source: errno.into(),
+                }
             }
             _ => LaunchError::step(describe(step), failure.fault),
         })
@@ -161,7 +172,7 @@ fn describe(step: Option<&Step>) -> String {
 
 /// Why something of the host could not be taken, where more can be said than
 /// the call that failed.
-fn not_taken(source: &Source, mapped: bool, fault: Fault) -> Option<LaunchError> {
+fn not_taken(source: &Source, recursive: bool, mapped: bool, fault: Fault) -> Option<LaunchError> {
     let path = PathBuf::from(OsStr::from_bytes(source.path().to_bytes()));
     match (source, fault.call, fault.errno) {
         (
@@ -169,6 +180,9 @@ fn not_taken(source: &Source, mapped: bool, fault: Fault) -> Option<LaunchError>
             Call::Open | Call::Stat,
             Errno::LOOP | Errno::NOENT | Errno::NOTDIR | Errno::STALE,
         ) => Some(LaunchError::Replaced { path }),
+        (Source::Opened { .. }, Call::OpenTree, Errno::INVAL) if !recursive => {
+            Some(LaunchError::MountsBelow { path })
+        }
         (_, Call::MountSetattr, Errno::INVAL) if mapped => {
             let mount = MountedOn::of(&path)?;
             Some(LaunchError::NotMappable {

@@ -11,8 +11,9 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use rustix::process::{PidfdGetfdFlags, WaitId, WaitIdOptions};
 
 use crate::autopsy::Autopsy;
-use crate::error::LaunchError;
+use crate::error::{ChangesError, LaunchError};
 use crate::message::Message;
+use crate::overlay::{Changes, Layers};
 use crate::sys;
 
 /// A program in its sandbox, as [`std::process::Child`].
@@ -41,6 +42,8 @@ pub struct Child {
     /// The socket to the program, until its exec has closed the other end.
     gate: Option<OwnedFd>,
     autopsy: Autopsy,
+    /// The upper layer of a folder that is not to change by itself.
+    written: Option<(OwnedFd, Layers)>,
     /// How the program ended, once init has said it.
     ended: Option<Message>,
     /// Init has been waited for.
@@ -54,6 +57,7 @@ pub(crate) struct Launched {
     pub(crate) status: OwnedFd,
     pub(crate) gate: OwnedFd,
     pub(crate) autopsy: Autopsy,
+    pub(crate) layers: Option<Layers>,
     pub(crate) parent_ends: [Option<OwnedFd>; 3],
     /// The program gets a terminal of its own.
     pub(crate) terminal: bool,
@@ -68,6 +72,7 @@ impl Child {
             status,
             gate,
             autopsy,
+            layers,
             parent_ends: [stdin, stdout, stderr],
             terminal,
         } = launched;
@@ -76,8 +81,8 @@ impl Child {
             // every failure before.
             await_hangup(&gate);
         }
-        let program = match receive_fd(&status, Message::SIZE) {
-            Ok(Some(program)) => program,
+        let (program, upper) = match receive_fds(&status, Message::SIZE) {
+            Ok(Some(received)) => received,
             failed => {
                 drop((gate, status));
                 reap(&init);
@@ -101,6 +106,7 @@ impl Child {
             terminal: None,
             gate: Some(gate),
             autopsy,
+            written: upper.zip(layers),
             ended: None,
             reaped: false,
         };
@@ -306,6 +312,24 @@ impl Child {
         })
     }
 
+    /// What the program has changed in the folder that it got as
+    /// [`Isolation::copy_on_write`](crate::Isolation::copy_on_write). `None`
+    /// without one, when it was asked for before, and until [`Child::wait`]
+    /// has returned: before, the program could still write there.
+    ///
+    /// # Errors
+    ///
+    /// What of it could not be read.
+    pub fn changes(&mut self) -> Result<Option<Changes>, ChangesError> {
+        if !self.reaped {
+            return Ok(None);
+        }
+        let written = self.written.take();
+        written
+            .map(|(upper, layers)| Changes::read(upper, layers))
+            .transpose()
+    }
+
     /// Waits until exec has closed the program's end of the gate.
     fn await_exec(&mut self) -> Result<(), LaunchError> {
         while self.next_of_gate()?.is_some() {}
@@ -339,10 +363,11 @@ impl Child {
         let Some(gate) = &self.gate else {
             return Ok(None);
         };
-        receive_fd(gate, 1).map_err(|source| LaunchError::Parent {
+        let received = receive_fds(gate, 1).map_err(|source| LaunchError::Parent {
             what: "take the program's terminal",
             source,
-        })
+        })?;
+        Ok(received.map(|(terminal, _none)| terminal))
     }
 
     /// The reason why a program ended before exec.
@@ -424,13 +449,13 @@ fn reap(init: &OwnedFd) {
         rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(init.as_fd()), options));
 }
 
-/// The descriptor that comes with a message of this length: the program's pidfd
-/// with [`Message::Spawned`], or its terminal. `None` when the sender ended
-/// before.
-fn receive_fd(socket: &OwnedFd, length: usize) -> io::Result<Option<OwnedFd>> {
+/// The descriptor that comes with a message of this length, and another one if
+/// there is: the program's pidfd with [`Message::Spawned`] and an upper layer, or
+/// its terminal. `None` when the sender ended before.
+fn receive_fds(socket: &OwnedFd, length: usize) -> io::Result<Option<(OwnedFd, Option<OwnedFd>)>> {
     let mut bytes = [0; Message::SIZE];
     // A socket may add the sender's number, too.
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1), ScmCredentials(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2), ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
         let buffer = bytes.get_mut(..length).unwrap_or_default();
@@ -448,7 +473,7 @@ fn receive_fd(socket: &OwnedFd, length: usize) -> io::Result<Option<OwnedFd>> {
     }
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            return Ok(fds.next());
+            return Ok(fds.next().map(|first| (first, fds.next())));
         }
     }
     Ok(None)

@@ -67,6 +67,35 @@ pub enum LaunchError {
         path: PathBuf,
     },
 
+    /// What must be a folder is none.
+    #[error("the {what} {path:?} is not a folder")]
+    NotAFolder {
+        /// `workspace`.
+        what: &'static str,
+        /// The path on the host.
+        path: PathBuf,
+    },
+
+    /// Overlayfs shows no mounts below a folder.
+    #[error(
+        "{path:?} has mounts below it, which a writable layer over it would not show; name a folder without"
+    )]
+    MountsBelow {
+        /// The real path on the host.
+        path: PathBuf,
+    },
+
+    /// Overlayfs was refused.
+    #[error(
+        "could not lay a writable layer over {path:?}; that needs overlayfs in the kernel (CONFIG_OVERLAY_FS), for an ordinary user of Linux 5.11 or newer, and a folder on a file system that can be a lower layer; grant the folder itself (rw) or show it read-only (ro) otherwise"
+    )]
+    Overlay {
+        /// The path in the sandbox.
+        path: PathBuf,
+        /// What mount(2) said.
+        source: io::Error,
+    },
+
     /// Root's grant of writing, on a file system without id-mapped mounts.
     #[error(
         "could not let the program write to {path:?} as its owner, user {owner}: the {kind} file system mounted at {mount_point:?} cannot be mounted with mapped ids; run nucleus as the owner of the folder, if that is not root, or move it to ext4, xfs, btrfs or (from Linux 6.3) tmpfs, or show it read-only"
@@ -338,6 +367,48 @@ pub enum IdError {
         said: String,
         /// `/etc/subuid` or `/etc/subgid`.
         file: &'static str,
+    },
+}
+
+/// Why a program's changes could not be read or carried over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangesError {
+    /// On the side of what the program has written.
+    #[error("could not {what} {path:?}, as the program left it")]
+    Upper {
+        /// What was tried.
+        what: &'static str,
+        /// Relative to the folder that is written to.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// On the side of the host's folder.
+    #[error("could not {what} {path:?} in the folder on the host")]
+    Lower {
+        /// What was tried.
+        what: &'static str,
+        /// Relative to that folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// Some changes were carried over, others not.
+    #[error(
+        "the commit stopped after {done} of {total} changes; each file is as it was or as the program left it, and the folder {rest:?} there holds what was replaced and what is missing"
+    )]
+    Incomplete {
+        /// How many were carried over.
+        done: usize,
+        /// How many there are.
+        total: usize,
+        /// The folder with the rest, relative to the one on the host.
+        rest: PathBuf,
+        /// What stopped it.
+        source: Box<Self>,
     },
 }
 

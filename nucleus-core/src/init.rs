@@ -37,7 +37,7 @@ pub(crate) fn main(init: &Init<'_>) -> Infallible {
 
 fn start(init: &Init<'_>) -> Result<(), Failure> {
     let plan = init.plan;
-    interpret::run_init(&plan.init, &init.prepared)?;
+    let upper = interpret::run_init(&plan.init, &init.prepared)?;
     let mut life = begin(init).map_err(|fault| Failure {
         stage: Stage::Init,
         step: plan.init.len(),
@@ -47,7 +47,7 @@ fn start(init: &Init<'_>) -> Result<(), Failure> {
     // must only start that; there are no steps there that could fail. A
     // namespace dies with its init.
     interpret::run(Stage::Settle, &plan.settle, &init.prepared)?;
-    life.dying = life.settle().is_err();
+    life.dying = life.settle(upper).is_err();
     life.run();
     Ok(())
 }
@@ -100,20 +100,27 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    /// Hands the program's pidfd to the parent and gives up what init needs
-    /// no longer: descriptors, and being open to a tracer.
-    fn settle(&self) -> Result<(), Errno> {
+    /// Hands the program's pidfd to the parent, with the upper layer if there
+    /// is one, and gives up what init needs no longer: descriptors, and being
+    /// open to a tracer.
+    fn settle(&self, upper: Option<OwnedFd>) -> Result<(), Errno> {
         let message = Message::Spawned.to_bytes();
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [self.program.as_fd()];
-        control.push(SendAncillaryMessage::ScmRights(&fds));
+        let both = upper
+            .as_ref()
+            .map(|upper| [self.program.as_fd(), upper.as_fd()]);
+        let alone = [self.program.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(
+            both.as_ref().map_or(&alone[..], |both| &both[..]),
+        ));
         rustix::net::sendmsg(
             self.init.prepared.status,
             &[IoSlice::new(&message)],
             &mut control,
             SendFlags::NOSIGNAL,
         )?;
+        drop(upper);
         sys::close_all_but([
             self.init.prepared.status.as_raw_fd(),
             self.init.prepared.parent.as_raw_fd(),

@@ -15,6 +15,7 @@ use rustix::process::{DumpableBehavior, Pid, Signal};
 
 use crate::ids;
 use crate::mounts::{self, Trees};
+use crate::overlay;
 use crate::plan::{Step, Stream};
 use crate::privileges;
 use crate::report::{Call, Context, Failure, Fault, Report, Stage};
@@ -47,11 +48,16 @@ pub(crate) struct Prepared<'a> {
 }
 
 /// Runs steps until one fails, or forever: the last one of the program's is
-/// exec.
-pub(crate) fn run(stage: Stage, steps: &[Step], prepared: &Prepared<'_>) -> Result<(), Failure> {
+/// exec. What is left is the upper layer that the parent shall get.
+pub(crate) fn run(
+    stage: Stage,
+    steps: &[Step],
+    prepared: &Prepared<'_>,
+) -> Result<Option<OwnedFd>, Failure> {
     let mut state = State {
         program: None,
         trees: Trees::new(),
+        upper: None,
     };
     for (index, step) in steps.iter().enumerate() {
         state.run(step, prepared).map_err(|fault| Failure {
@@ -60,7 +66,7 @@ pub(crate) fn run(stage: Stage, steps: &[Step], prepared: &Prepared<'_>) -> Resu
             fault,
         })?;
     }
-    Ok(())
+    Ok(state.upper)
 }
 
 /// What steps leave for later ones.
@@ -69,15 +75,20 @@ struct State<'a> {
     program: Option<&'a CStr>,
     /// Mounts that were taken from the host.
     trees: Trees,
+    /// Where the program's changes will be.
+    upper: Option<OwnedFd>,
 }
 
 /// Runs init's steps with an empty umask, so that files get the modes that the
 /// plan says; the program gets the umask of the caller.
-pub(crate) fn run_init(steps: &[Step], prepared: &Prepared<'_>) -> Result<(), Failure> {
+pub(crate) fn run_init(
+    steps: &[Step],
+    prepared: &Prepared<'_>,
+) -> Result<Option<OwnedFd>, Failure> {
     let umask = rustix::process::umask(Mode::empty());
-    run(Stage::Init, steps, prepared)?;
+    let upper = run(Stage::Init, steps, prepared)?;
     rustix::process::umask(umask);
-    Ok(())
+    Ok(upper)
 }
 
 /// Runs the program's steps; never comes back.
@@ -122,6 +133,11 @@ impl<'a> State<'a> {
             Step::WriteFile { path, content } => mounts::write_file(path, content),
             Step::Symlink { target, path } => mounts::symlink(target, path),
             Step::Place { tree, path } => self.trees.place(*tree, path),
+            Step::Overlay(overlay) => {
+                let lower = self.trees.withdraw(overlay.lower)?;
+                self.upper = Some(overlay::mount(lower.as_fd(), overlay)?);
+                Ok(())
+            }
             Step::Tmpfs {
                 path,
                 options,

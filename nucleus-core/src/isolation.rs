@@ -25,6 +25,7 @@ use crate::ids::IdRange;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Isolation {
+    pub(crate) copy_on_write: Option<(PathBuf, PathBuf)>,
     pub(crate) volumes: Vec<Volume>,
     pub(crate) tmpfs: Vec<Tmpfs>,
     pub(crate) network: Network,
@@ -181,6 +182,7 @@ impl Isolation {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            copy_on_write: None,
             volumes: Vec::new(),
             tmpfs: Vec::new(),
             network: Network::None,
@@ -214,6 +216,18 @@ impl Isolation {
             target: target.as_ref().to_owned(),
             access,
         });
+        self
+    }
+
+    /// Shows a folder of the host at `target`, an absolute path in the sandbox,
+    /// where the program may write without changing the host: what it writes
+    /// goes to memory, and is there as [`Child::changes`](crate::Child::changes)
+    /// in the end. There is one such folder, below all volumes. Mounts below it
+    /// are not shown, and nobody else should change it meanwhile (overlayfs
+    /// leaves open what is seen then).
+    #[must_use]
+    pub fn copy_on_write(mut self, source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
+        self.copy_on_write = Some((source.as_ref().to_owned(), target.as_ref().to_owned()));
         self
     }
 

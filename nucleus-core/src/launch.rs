@@ -22,6 +22,7 @@ use crate::ids::{self, Helpers, Identity, SubordinateIds, Wish};
 use crate::init::{self, Init};
 use crate::interpret::Prepared;
 use crate::layout::{self, Layout};
+use crate::overlay::Layers;
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::report::Report;
 use crate::stat;
@@ -41,6 +42,8 @@ pub(crate) struct Strings {
     searched: Vec<PathBuf>,
     /// What of the host the child will look for.
     sources: Vec<OwnedFd>,
+    /// What the parent reads a program's changes by.
+    layers: Option<Layers>,
 }
 
 /// The whole start as data, and the strings for execve. Reads what it must
@@ -91,9 +94,9 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         envp.push(c_string("environment variable", &variable)?);
     }
 
-    let sources = layout
-        .as_mut()
-        .map_or_else(Vec::new, |layout| std::mem::take(&mut layout.sources));
+    let (sources, layers) = layout.as_mut().map_or((Vec::new(), None), |layout| {
+        (std::mem::take(&mut layout.sources), layout.layers.take())
+    });
     let mut plan = match layout {
         None => in_hosts_view(command)?,
         Some(layout) => in_sandbox(command, layout),
@@ -123,6 +126,7 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         envp: CStringArray::new(envp),
         searched,
         sources,
+        layers,
     };
     Ok((plan, strings))
 }
@@ -294,6 +298,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 .program
                 .iter()
                 .any(|step| matches!(step, Step::NewTerminal(_))),
+            layers: strings.layers,
             autopsy: Autopsy {
                 exec: command
                     .filter

@@ -25,6 +25,7 @@
 //! - `report`, `message`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
 //! - `stat`: what /proc says of a process
+//! - `overlay`: what the program writes and nobody has to keep ([`Changes`])
 //! - `stdio`, `strings`, `environment`: what the program is started with
 //! - `error`, `autopsy`, `mounted_on`: why a program did not start ([`LaunchError`])
 //! - `sys`: every raw system call
@@ -48,6 +49,7 @@ mod layout;
 mod message;
 mod mounted_on;
 mod mounts;
+mod overlay;
 mod plan;
 mod privileges;
 mod report;
@@ -60,11 +62,12 @@ mod terminal;
 
 pub use child::Child;
 pub use command::{Command, View};
-pub use error::{Cause, IdError, LaunchError};
+pub use error::{Cause, ChangesError, IdError, LaunchError};
 pub use ids::IdRange;
 pub use isolation::{
     Access, Isolation, Network, Resource, Terminal, TerminalSize, User, UserNamespace,
 };
+pub use overlay::{Change, Changes, Kind, Withheld};
 pub use plan::Plan;
 pub use stdio::Stdio;
 pub use sys::landlock_abi;

@@ -80,19 +80,21 @@ impl Trees {
 
     /// Attaches what was taken as number `tree`.
     pub(crate) fn place(&mut self, tree: usize, path: &CStr) -> Result<(), Fault> {
-        let mount = self
-            .mounts
-            .get_mut(tree)
-            .and_then(Option::take)
-            .ok_or(Fault {
-                call: Call::MoveMount,
-                errno: Errno::BADF,
-            })?;
+        let mount = self.withdraw(tree)?;
         attach(mount.as_fd(), path)
+    }
+
+    /// Hands out what was taken as number `tree`.
+    pub(crate) fn withdraw(&mut self, tree: usize) -> Result<OwnedFd, Fault> {
+        let slot = self.mounts.get_mut(tree);
+        slot.and_then(Option::take).ok_or(Fault {
+            call: Call::MoveMount,
+            errno: Errno::BADF,
+        })
     }
 }
 
-fn attach(mount: BorrowedFd<'_>, path: &CStr) -> Result<(), Fault> {
+pub(crate) fn attach(mount: BorrowedFd<'_>, path: &CStr) -> Result<(), Fault> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
     rustix::mount::move_mount(mount, c"", CWD, path, flags).call(Call::MoveMount)
 }

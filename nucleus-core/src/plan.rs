@@ -8,6 +8,7 @@ use rustix::process::Gid;
 
 use crate::ids::{Helpers, IdRange};
 use crate::isolation::{Limit, TerminalSize};
+use crate::overlay::Overlay;
 use crate::source::Source;
 
 /// Everything that happens between clone and exec.
@@ -174,6 +175,8 @@ pub(crate) enum Step {
     Symlink { target: CString, path: CString },
     /// Put what was taken as number `tree` in its place.
     Place { tree: usize, path: CString },
+    /// Lay a writable layer in memory over what was taken.
+    Overlay(Overlay),
     /// Mount an empty tmpfs.
     Tmpfs {
         path: CString,
@@ -319,6 +322,12 @@ impl fmt::Display for Step {
             }
             Self::Symlink { target, path } => write!(f, "link {path:?} to {target:?}"),
             Self::Place { tree, path } => write!(f, "place tree {tree} at {path:?}"),
+            Self::Overlay(Overlay { lower, target, .. }) => {
+                write!(
+                    f,
+                    "lay a writable layer in memory over tree {lower}, at {target:?}"
+                )
+            }
             Self::Tmpfs {
                 path,
                 options,

@@ -63,6 +63,11 @@ impl Opened {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
     }
 
+    /// The permission bits.
+    pub(crate) const fn mode(&self) -> u32 {
+        self.stat.st_mode & 0o7777
+    }
+
     /// User and group.
     pub(crate) const fn owner(&self) -> (u32, u32) {
         (self.stat.st_uid, self.stat.st_gid)

@@ -6,4 +6,5 @@
 mod sandbox_files {
     mod place;
     mod volumes;
+    mod workspace;
 }

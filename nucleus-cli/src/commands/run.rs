@@ -25,6 +25,7 @@ use crate::{explained, filter, profile_file, report, session};
 Examples:
   nucleus run -- ls -l
   nucleus run --workspace . -- cargo build --offline
+  nucleus run --workspace .:cow --on-exit ask -- ./agent
   nucleus run -v ./data:/data:ro --network host -- ./fetch
   nucleus run --exec-allow git --exec-deny 'git ... push ...' -- sh -c 'git log'
   nucleus run --pids 50 --memory 1G -- make -j4

@@ -10,6 +10,7 @@ use crate::error::LaunchError;
 use crate::host::{Host, Node};
 use crate::ids::Identity;
 use crate::landlock::Grants;
+use crate::overlay::Layers;
 use crate::plan::{IdMaps, MountAttr, Step};
 use crate::source::{Opened, Source};
 use crate::strings::c_string;
@@ -30,6 +31,7 @@ pub(super) struct Builder<'a> {
     pub(super) grants: Grants,
     pub(super) mount_ids: Vec<IdMaps>,
     pub(super) sources: Vec<OwnedFd>,
+    pub(super) layers: Option<Layers>,
     pub(super) made: BTreeSet<PathBuf>,
     /// What the program can see of the host.
     pub(super) shown: Vec<PathBuf>,
@@ -46,6 +48,7 @@ impl<'a> Builder<'a> {
             grants: Grants::new(host.landlock_abi),
             mount_ids: Vec::new(),
             sources: Vec::new(),
+            layers: None,
             made: BTreeSet::new(),
             shown: Vec::new(),
         }

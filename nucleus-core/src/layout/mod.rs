@@ -5,6 +5,7 @@ mod builder;
 mod devices;
 mod tools;
 mod volumes;
+mod workspace;
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -16,6 +17,7 @@ use crate::error::LaunchError;
 use crate::host::{self, Host};
 use crate::ids::Identity;
 use crate::isolation::Isolation;
+use crate::overlay::Layers;
 use crate::plan::{IdMaps, MAX_TREES, Step};
 use crate::strings::c_string;
 
@@ -31,6 +33,8 @@ pub(crate) struct Layout {
     pub(crate) mount_ids: Vec<IdMaps>,
     /// To be kept open until the child has found the same files.
     pub(crate) sources: Vec<OwnedFd>,
+    /// What the parent reads the program's changes by.
+    pub(crate) layers: Option<Layers>,
     /// The program's home folder.
     pub(crate) home: PathBuf,
 }
@@ -51,6 +55,7 @@ pub(crate) fn plan(
     build.proc(sandbox.nested)?;
     build.private_folders()?;
     build.tools(program)?;
+    build.copy_on_write(sandbox)?;
     build.volumes(sandbox)?;
     let folder = build.current_dir(current_dir)?;
     build.steps.push(Step::Seal(c_string("path", "/")?));
@@ -80,6 +85,7 @@ pub(crate) fn plan(
         confinement,
         mount_ids: build.mount_ids,
         sources: build.sources,
+        layers: build.layers,
         home,
     })
 }

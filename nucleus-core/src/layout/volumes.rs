@@ -38,7 +38,10 @@ impl Builder<'_> {
 
     /// The id mapping with which the owner of a file is the program's user,
     /// unless the program knows the owner as itself or as somebody else.
-    fn owner_becomes_program(&mut self, source: &Opened) -> Result<Option<usize>, LaunchError> {
+    pub(super) fn owner_becomes_program(
+        &mut self,
+        source: &Opened,
+    ) -> Result<Option<usize>, LaunchError> {
         let owner = source.owner();
         let (users, groups) = (&self.ids.users, &self.ids.group_ranges);
         if self.ids.maker != Maker::Root {
@@ -65,7 +68,7 @@ impl Builder<'_> {
     }
 }
 
-fn absolute<'p>(what: &'static str, path: &'p Path) -> Result<&'p Path, LaunchError> {
+pub(super) fn absolute<'p>(what: &'static str, path: &'p Path) -> Result<&'p Path, LaunchError> {
     let plain = path
         .components()
         .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));

@@ -9,6 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use nucleus_core::{Access, Isolation};
 
 use super::value::{size, split_at_byte};
+use crate::workspace::OnExit;
 
 /// Files and folders.
 #[derive(Debug, clap::Args)]
@@ -23,9 +24,18 @@ pub(crate) struct FileArgs {
     )]
     volumes: Vec<Volume>,
 
-    /// Let the program write to this folder, and start there
-    #[arg(long, value_name = "DIR")]
-    workspace: Option<PathBuf>,
+    /// Start in this folder, and let the program write there: really (rw, the
+    /// default), not at all (ro), or to a copy in memory (cow)
+    #[arg(
+        long,
+        value_name = "DIR[:rw|ro|cow]",
+        value_parser = OsStringValueParser::new().map(workspace)
+    )]
+    workspace: Option<Workspace>,
+
+    /// What to do in the end with what was written to a cow workspace [default: diff]
+    #[arg(long, value_name = "ACTION", requires = "workspace")]
+    on_exit: Option<OnExit>,
 
     /// Give the program an empty folder in memory, of SIZE bytes (K, M, G)
     #[arg(
@@ -34,6 +44,19 @@ pub(crate) struct FileArgs {
         value_parser = OsStringValueParser::new().try_map(tmpfs)
     )]
     tmpfs: Vec<Tmpfs>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Workspace {
+    folder: PathBuf,
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    ReadWrite,
+    ReadOnly,
+    CopyOnWrite,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +75,14 @@ struct Tmpfs {
 impl FileArgs {
     /// The sandbox with these files.
     pub(crate) fn apply(&self, mut sandbox: Isolation) -> anyhow::Result<Isolation> {
-        if let Some(workspace) = self.workspace_folder()? {
-            sandbox = sandbox.volume(&workspace, &workspace, Access::ReadWrite);
+        if let (Some(Workspace { mode, .. }), Some(folder)) =
+            (&self.workspace, self.workspace_folder()?)
+        {
+            sandbox = match mode {
+                Mode::ReadWrite => sandbox.volume(&folder, &folder, Access::ReadWrite),
+                Mode::ReadOnly => sandbox.volume(&folder, &folder, Access::ReadOnly),
+                Mode::CopyOnWrite => sandbox.copy_on_write(&folder, &folder),
+            };
         }
         for volume in &self.volumes {
             sandbox = sandbox.volume(&volume.source, &volume.target, volume.access);
@@ -66,7 +95,7 @@ impl FileArgs {
 
     /// The workspace by its real path, which is where the program sees it.
     pub(crate) fn workspace_folder(&self) -> anyhow::Result<Option<PathBuf>> {
-        let Some(folder) = &self.workspace else {
+        let Some(Workspace { folder, .. }) = &self.workspace else {
             return Ok(None);
         };
         let real = folder
@@ -79,6 +108,47 @@ impl FileArgs {
         );
         Ok(Some(real))
     }
+
+    /// What becomes of what was written to the workspace.
+    pub(crate) fn on_exit(&self) -> anyhow::Result<OnExit> {
+        let is_copy = matches!(
+            &self.workspace,
+            Some(Workspace {
+                mode: Mode::CopyOnWrite,
+                ..
+            })
+        );
+        ensure!(
+            is_copy || self.on_exit.is_none(),
+            "--on-exit is for a workspace of which the program gets a copy; write --workspace DIR:cow"
+        );
+        let on_exit = self.on_exit.unwrap_or(OnExit::Diff);
+        if is_copy {
+            on_exit.check()?;
+        }
+        Ok(on_exit)
+    }
+}
+
+/// A folder's name may hold colons; what stands behind the last one is the mode
+/// only if there is such a mode.
+fn workspace(text: OsString) -> Workspace {
+    let modes: [(&[u8], Mode); 3] = [
+        (b":rw", Mode::ReadWrite),
+        (b":ro", Mode::ReadOnly),
+        (b":cow", Mode::CopyOnWrite),
+    ];
+    let found = modes.into_iter().find_map(|(suffix, mode)| {
+        let folder = text.as_bytes().strip_suffix(suffix)?;
+        Some(Workspace {
+            folder: OsStr::from_bytes(folder).into(),
+            mode,
+        })
+    });
+    found.unwrap_or_else(|| Workspace {
+        folder: text.into(),
+        mode: Mode::ReadWrite,
+    })
 }
 
 fn volume(text: OsString) -> Result<Volume, String> {
@@ -115,6 +185,19 @@ fn tmpfs(text: OsString) -> Result<Tmpfs, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workspace_is_written_to_unless_it_says_else() {
+        let check = |text: &str, folder: &str, mode| {
+            let folder = PathBuf::from(folder);
+            assert_eq!(workspace(text.into()), Workspace { folder, mode });
+        };
+        check("a", "a", Mode::ReadWrite);
+        check("a:rw", "a", Mode::ReadWrite);
+        check("a:ro", "a", Mode::ReadOnly);
+        check("a:b:cow", "a:b", Mode::CopyOnWrite);
+        check("a:b", "a:b", Mode::ReadWrite);
+    }
 
     #[test]
     fn volumes_are_read_only_unless_they_say_so() {

@@ -1,0 +1,55 @@
+//! Makes the layers, in the child: nothing allocates.
+
+use std::ffi::CStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::Overlay;
+use crate::mounts;
+use crate::plan::MountAttr;
+use crate::report::{Call, Context, Fault};
+
+/// Where the layers are until they are mounted, which keeps them by itself.
+const STAGE: &CStr = c"/.nucleus";
+const LOWER: &CStr = c"/.nucleus/lower";
+const UPPER: &CStr = c"/.nucleus/upper";
+const WORK: &CStr = c"/.nucleus/work";
+
+/// Renamed folders are copied, as a host without overlayfs would between file
+/// systems: an upper layer with redirections could name any lower folder.
+const OPTIONS: &CStr = c"lowerdir=/.nucleus/lower,upperdir=/.nucleus/upper,\
+    workdir=/.nucleus/work,redirect_dir=nofollow,metacopy=off,index=off,xino=off";
+/// The same with marks that an ordinary user may set (5.11).
+const USER_OPTIONS: &CStr = c"lowerdir=/.nucleus/lower,upperdir=/.nucleus/upper,\
+    workdir=/.nucleus/work,redirect_dir=nofollow,metacopy=off,index=off,xino=off,userxattr";
+
+/// Mounts a new upper layer over `lower`; returns the upper layer.
+pub(crate) fn mount(lower: BorrowedFd<'_>, overlay: &Overlay) -> Result<OwnedFd, Fault> {
+    let attr = MountAttr::NOSUID | MountAttr::NODEV;
+    mounts::make_dir(STAGE, 0o700)?;
+    mounts::tmpfs(STAGE, c"mode=700", attr)?;
+    for (path, mode) in [(LOWER, 0o700), (WORK, 0o700), (UPPER, overlay.mode)] {
+        mounts::make_dir(path, mode)?;
+    }
+    if let Some((uid, gid)) = overlay.owner {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        rustix::fs::chown(UPPER, Some(uid), Some(gid)).call(Call::Chown)?;
+    }
+    mounts::attach(lower, LOWER)?;
+    let options = if overlay.user_xattr {
+        USER_OPTIONS
+    } else {
+        OPTIONS
+    };
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let target = overlay.target.as_c_str();
+    rustix::mount::mount(c"overlay", target, c"overlay", flags, options)
+        .call(Call::MountOverlay)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let upper = rustix::fs::openat(CWD, UPPER, flags, Mode::empty()).call(Call::Open)?;
+    rustix::mount::unmount(STAGE, UnmountFlags::DETACH).call(Call::Umount)?;
+    rustix::fs::rmdir(STAGE).call(Call::Rmdir)?;
+    Ok(upper)
+}
