@@ -1,0 +1,209 @@
+//! Takes what it can get, and prints how much that was.
+//!
+//! - `limit-probe forks`: processes at a time, twice; then what a fork fails with
+//! - `limit-probe memory ROUTE`: MiB by this route, and the errno at the end
+//! - `limit-probe again`: takes and gives back 64 MiB fifty times
+//! - `limit-probe storm`: threads at a time
+
+#![allow(unsafe_code, reason = "limits are met by raw system calls")]
+#![allow(clippy::print_stdout, reason = "the results")]
+#![allow(clippy::unwrap_used, reason = "a probe that cannot go on has failed")]
+
+use std::io;
+use std::ptr::{null, null_mut};
+use std::thread;
+
+const MIB: usize = 1 << 20;
+/// More than any test allows.
+const MOST: usize = 4096;
+
+fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(-1)
+}
+
+fn map(length: usize, protection: i32, flags: i32) -> Result<*mut u8, i32> {
+    // SAFETY: a fresh mapping where the kernel wants it.
+    let place = unsafe { libc::mmap(null_mut(), length, protection, flags, -1, 0) };
+    if place == libc::MAP_FAILED {
+        Err(errno())
+    } else {
+        Ok(place.cast())
+    }
+}
+
+const WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+const PRIVATE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+
+fn zero_or_errno(result: i32) -> Result<(), i32> {
+    if result == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// One more MiB by a route; `count` were had before.
+fn take(route: &str, count: usize, place: &mut *mut u8) -> Result<(), i32> {
+    match route {
+        "private" => map(MIB, WRITE, PRIVATE).map(drop),
+        "shared" => map(MIB, WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS).map(drop),
+        "shared-read" => {
+            let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+            map(MIB, libc::PROT_READ, flags).map(drop)
+        }
+        "mprotect" => {
+            if place.is_null() {
+                *place = map(MOST * MIB, libc::PROT_NONE, PRIVATE | libc::MAP_NORESERVE)?;
+            }
+            // SAFETY: within that mapping.
+            zero_or_errno(unsafe {
+                libc::mprotect(place.wrapping_add(count * MIB).cast(), MIB, WRITE)
+            })
+        }
+        "mremap" => {
+            if place.is_null() {
+                *place = map(MIB, WRITE, PRIVATE)?;
+            }
+            let (before, after) = ((count + 1) * MIB, (count + 2) * MIB);
+            // SAFETY: the mapping is this one's alone and of that length.
+            let moved = unsafe { libc::mremap(place.cast(), before, after, libc::MREMAP_MAYMOVE) };
+            if moved == libc::MAP_FAILED {
+                return Err(errno());
+            }
+            *place = moved.cast();
+            Ok(())
+        }
+        "brk" => {
+            // SAFETY: the heap grows; nobody else uses the new part.
+            let before = unsafe { libc::sbrk(MIB.cast_signed()) };
+            if before.addr() == usize::MAX {
+                Err(errno())
+            } else {
+                Ok(())
+            }
+        }
+        "shmget" => {
+            // SAFETY: plain values.
+            match unsafe { libc::shmget(libc::IPC_PRIVATE, MIB, 0o600) } {
+                -1 => Err(errno()),
+                id => {
+                    // SAFETY: a segment of this process; it goes with its last user.
+                    let attached = unsafe { libc::shmat(id, null(), 0) };
+                    // SAFETY: the same.
+                    unsafe { libc::shmctl(id, libc::IPC_RMID, null_mut()) };
+                    if attached.addr() == usize::MAX {
+                        Err(errno())
+                    } else {
+                        Ok(())
+                    }
+                }
+            }
+        }
+        "memfd" => {
+            // SAFETY: the name ends with a NUL.
+            match unsafe { libc::memfd_create(c"probe".as_ptr(), 0) } {
+                -1 => Err(errno()),
+                _ => Ok(()),
+            }
+        }
+        "fork" => {
+            if place.is_null() {
+                *place = map(32 * MIB, WRITE, PRIVATE)?;
+            }
+            child_that_waits().map(drop)
+        }
+        _ => Err(-1),
+    }
+}
+
+fn memory(route: &str) {
+    let mut place = null_mut();
+    let mut count = 0;
+    let ended = loop {
+        match take(route, count, &mut place) {
+            Ok(()) if count == MOST => break 0,
+            Ok(()) => count += 1,
+            Err(errno) => break errno,
+        }
+    };
+    println!("{count} {ended}");
+}
+
+/// A child that ends with this process.
+fn child_that_waits() -> Result<i32, i32> {
+    // SAFETY: the child makes three calls and waits for its end.
+    match unsafe { libc::fork() } {
+        -1 => Err(errno()),
+        0 => loop {
+            // SAFETY: plain values.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            // SAFETY: waits for a signal, for some time at most.
+            unsafe { libc::alarm(60) };
+            // SAFETY: waits for a signal.
+            unsafe { libc::pause() };
+        },
+        child => Ok(child),
+    }
+}
+
+/// Children that wait, until there can be no more.
+fn fork_all() -> (Vec<i32>, i32) {
+    let mut children = Vec::new();
+    loop {
+        if children.len() == MOST {
+            return (children, 0);
+        }
+        match child_that_waits() {
+            Ok(child) => children.push(child),
+            Err(errno) => return (children, errno),
+        }
+    }
+}
+
+fn forks() {
+    for _ in 0..2 {
+        let (children, ended) = fork_all();
+        println!("{} {ended}", children.len());
+        for child in children {
+            // SAFETY: a child that nobody has waited for.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            // SAFETY: the same.
+            unsafe { libc::waitpid(child, null_mut(), 0) };
+        }
+    }
+}
+
+fn again() {
+    for _ in 0..50 {
+        let place = map(64 * MIB, WRITE, PRIVATE).unwrap();
+        // SAFETY: the mapping that was just made.
+        assert_eq!(unsafe { libc::munmap(place.cast(), 64 * MIB) }, 0);
+    }
+    println!("done");
+}
+
+fn storm() {
+    let mut threads = 0;
+    while threads < MOST {
+        let started = thread::Builder::new().spawn(|| {
+            loop {
+                thread::park();
+            }
+        });
+        if started.is_err() {
+            break;
+        }
+        threads += 1;
+    }
+    println!("{threads}");
+    // SAFETY: the other threads only wait.
+    unsafe { libc::_exit(0) };
+}
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let (what, route) = (words.next(), words.next());
+    match (what.as_deref(), route.as_deref()) {
+        (Some("forks"), _) => forks(),
+        (Some("memory"), Some(route)) => memory(route),
+        (Some("again"), _) => again(),
+        (Some("storm"), _) => storm(),
+        _ => std::process::exit(2),
+    }
+}

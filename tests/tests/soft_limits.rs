@@ -1,0 +1,129 @@
+//! `--pids` and `--memory` where no cgroup is to be had: nobody may make one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what the helpers cannot do fails the test that asked for it"
+)]
+
+use std::path::Path;
+use std::process::Output;
+
+use nucleus_tests::anybody::{Anybody, NOBODY};
+use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::require;
+
+/// A run in the host's view with these limits; `None`, aloud, where this user
+/// has cgroups of its own.
+fn run(limits: &[&str], command: &[&str]) -> Option<Output> {
+    let place = Anybody::new();
+    place.add("probe", Path::new(env!("CARGO_BIN_EXE_limit-probe")));
+    let user = if rustix::process::geteuid().is_root() {
+        NOBODY
+    } else {
+        0
+    };
+    let words = [&["run", "--host"], limits, &["--"], command].concat();
+    let output = place.nucleus(user, &words);
+    if !output.err().contains("is enforced by the supervisor") {
+        nucleus_tests::require::say("this user has cgroups of its own");
+        return None;
+    }
+    Some(output)
+}
+
+/// The two numbers of each line that the probe printed.
+fn numbers(output: &Output) -> Vec<(u64, i32)> {
+    let lines = output.out().lines();
+    lines
+        .map(|line| {
+            let (count, errno) = line.split_once(' ').unwrap();
+            (count.parse().unwrap(), errno.parse().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn forks_end_at_the_limit_and_slots_are_free_again() {
+    require!(ptrace);
+    let Some(output) = run(&["--pids", "20"], &["./probe", "forks"]) else {
+        return;
+    };
+    // The probe itself is one of the twenty.
+    assert_eq!(numbers(&output), [(19, libc::EAGAIN); 2], "{output:?}");
+    let said = output.err();
+    assert!(said.contains("2 forks refused at --pids 20\n"), "{said}");
+}
+
+#[test]
+fn pipelines_of_a_shell_that_is_interrupted_by_every_end_complete() {
+    require!(ptrace, tool("dash"));
+    let script = "i=0; while [ $i -lt 10 ]; do (n=0; while [ $n -lt 12 ]; do \
+        echo x | cat | cat | cat || exit 1; n=$((n+1)); done) & i=$((i+1)); done; wait";
+    let Some(output) = run(&["--pids", "60"], &["dash", "-c", script]) else {
+        return;
+    };
+    assert_eq!(output.out(), "x\n".repeat(120), "{}", output.err());
+    assert!(!output.err().contains("refused"), "{}", output.err());
+}
+
+#[test]
+fn memory_ends_at_the_limit_by_every_route() {
+    require!(ptrace);
+    // The probe's own memory, with the stack, is some MiB.
+    for (route, least, most, errno) in [
+        ("private", 100, 128, libc::ENOMEM),
+        ("shared", 100, 128, libc::ENOMEM),
+        ("shared-read", 100, 128, libc::ENOMEM),
+        ("mprotect", 100, 128, libc::ENOMEM),
+        ("mremap", 100, 128, libc::ENOMEM),
+        ("brk", 100, 128, libc::ENOMEM),
+        ("shmget", 100, 128, libc::ENOMEM),
+        ("memfd", 0, 0, libc::ENOSYS),
+        // Each copy counts for 32 MiB, and the original.
+        ("fork", 1, 3, libc::ENOMEM),
+    ] {
+        let Some(output) = run(&["--memory", "128M"], &["./probe", "memory", route]) else {
+            return;
+        };
+        let [(count, ended)] = numbers(&output)[..] else {
+            panic!("{route} {output:?}");
+        };
+        assert!((least..=most).contains(&count), "{route}: {count} MiB");
+        assert_eq!(ended, errno, "{route}");
+    }
+}
+
+#[test]
+fn memory_that_is_given_back_can_be_had_again() {
+    require!(ptrace);
+    let Some(output) = run(&["--memory", "100M"], &["./probe", "again"]) else {
+        return;
+    };
+    assert_eq!(output.out(), "done\n", "{}", output.err());
+    assert!(!output.err().contains("refused"), "{}", output.err());
+}
+
+#[test]
+fn threads_are_free_but_their_stacks_are_memory() {
+    require!(ptrace);
+    let limits = ["--pids", "1", "--memory", "128M"];
+    let Some(output) = run(&limits, &["./probe", "storm"]) else {
+        return;
+    };
+    // Stacks of 2 MiB each.
+    let threads: u64 = output.out().trim().parse().unwrap();
+    assert!((20..=64).contains(&threads), "{threads} threads");
+}
+
+#[test]
+fn a_process_that_wants_too_much_is_killed_if_asked() {
+    require!(ptrace);
+    let limits = ["--memory", "128M", "--memory-policy", "kill"];
+    let Some(output) = run(&limits, &["./probe", "memory", "private"]) else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(137), "{output:?}");
+    let said = output.err();
+    assert!(said.contains("1 processes killed for memory at --memory 128M\n"));
+}
