@@ -34,6 +34,20 @@ enum Command {
     CgroupJanitor(commands::sandbox::cgroup::JanitorArgs),
 }
 
+/// The same command line with `run` alone. To define all the others takes
+/// longer than to read and to plan what `run` does.
+#[derive(Debug, Parser)]
+#[command(name = "nucleus", version)]
+struct RunAlone {
+    #[command(subcommand)]
+    command: OnlyRun,
+}
+
+#[derive(Debug, Subcommand)]
+enum OnlyRun {
+    Run(commands::run::Args),
+}
+
 /// The definition of the command line, for man pages and shell completions.
 #[must_use]
 pub fn command() -> clap::Command {
@@ -43,17 +57,25 @@ pub fn command() -> clap::Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let command = match parse() {
+        Ok(command) => command,
         Err(error) => return usage(&error),
     };
-    match run(cli.command) {
+    match run(command) {
         Ok(exit) => exit.into(),
         Err(error) => {
             report::error(&error);
             Exit::of(&error).into()
         }
     }
+}
+
+fn parse() -> Result<Command, clap::Error> {
+    if std::env::args_os().nth(1).is_some_and(|name| name == "run") {
+        let OnlyRun::Run(args) = RunAlone::try_parse()?.command;
+        return Ok(Command::Run(args));
+    }
+    Ok(Cli::try_parse()?.command)
 }
 
 fn run(command: Command) -> anyhow::Result<Exit> {
@@ -76,4 +98,32 @@ fn usage(error: &clap::Error) -> ExitCode {
         return Exit::FAILURE.into();
     }
     Exit::SUCCESS.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_alone_is_the_run_of_all_commands() {
+        let definitions = [Cli::command(), RunAlone::command()].map(|mut all| {
+            all.build();
+            let run = all.find_subcommand_mut("run").unwrap();
+            (run.render_long_help().to_string(), format!("{run:?}"))
+        });
+        assert_eq!(definitions[0], definitions[1]);
+    }
+
+    #[test]
+    fn errors_of_run_alone_are_those_of_all_commands() {
+        for words in [
+            &["nucleus", "run"][..],
+            &["nucleus", "run", "--seccomp-mode", "off", "--", "ls"],
+            &["nucleus", "run", "--host", "--workspace", ".", "--", "ls"],
+        ] {
+            let all = Cli::try_parse_from(words).unwrap_err().to_string();
+            let alone = RunAlone::try_parse_from(words).unwrap_err().to_string();
+            assert_eq!(all, alone);
+        }
+    }
 }
