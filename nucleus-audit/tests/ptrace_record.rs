@@ -397,6 +397,7 @@ fn a_static_32_bit_program_is_recorded() {
 }
 
 /// The smallest i386 program: one segment, the code behind the headers.
+#[cfg(target_arch = "x86_64")]
 fn elf32(code: &[u8]) -> Vec<u8> {
     const BASE: u32 = 0x0804_8000;
     const HEADERS: u32 = 52 + 32;

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use nucleus_core::{Command, LaunchError, Stdio};
-use nucleus_seccomp::{Action, Insn, Program, offset, op};
+use nucleus_seccomp::{Action, Arch, Insn, Program, Syscall, offset, op};
 
 fn sh(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
@@ -179,7 +179,11 @@ fn a_missing_folder_names_the_step() {
 
 #[test]
 fn a_filter_is_in_force_and_implies_no_new_privs() {
-    let filter = deny(libc::SYS_mkdir, Action::Errno(13));
+    // Newer architectures have no mkdir(2).
+    let mkdir = Syscall::by_name(Arch::native().unwrap(), "mkdir")
+        .or_else(|| Syscall::by_name(Arch::native().unwrap(), "mkdirat"))
+        .unwrap();
+    let filter = deny(mkdir.number().into(), Action::Errno(13));
     let folder = tempfile::tempdir().unwrap();
     let status = Command::new("mkdir")
         .arg(folder.path().join("new"))

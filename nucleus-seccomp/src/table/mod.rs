@@ -147,7 +147,7 @@ mod tests {
             ("newfstatat", libc::SYS_newfstatat),
             ("clone3", libc::SYS_clone3),
             ("seccomp", libc::SYS_seccomp),
-            ("mseal", libc::SYS_mseal),
+            ("landlock_restrict_self", libc::SYS_landlock_restrict_self),
         ] {
             assert_eq!(number(arch, call).map(i64::from), Some(nr), "{call}");
         }
