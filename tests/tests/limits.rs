@@ -93,6 +93,43 @@ fn within_its_limits_a_program_runs_and_nothing_is_said() {
     }
 }
 
+/// The kernel's files say what was asked for, while the program runs.
+#[test]
+fn each_limit_reaches_the_kernel() {
+    require!(root, cgroup2("memory"), cgroup2("cpu"));
+    for view in VIEWS {
+        let mut child = nucleus(["run"])
+            .args(view)
+            .args(["--memory=64M", "--memory-high=32M", "--swap=1M"])
+            .args(["--oom-group", "--cpu-weight=50"])
+            .args(["--", "sh", "-c", "echo ready; read line"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "{view:?}");
+        let [group] = &groups()[..] else {
+            panic!("{view:?} {:?}", groups());
+        };
+        let own = Host::detect().unwrap().own().unwrap();
+        for (file, expected) in [
+            ("memory.max", "67108864"),
+            ("memory.high", "33554432"),
+            ("memory.oom.group", "1"),
+            ("cpu.weight", "50"),
+        ] {
+            let path = own.path().join(group).join(file);
+            let value = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(value.trim_end(), expected, "{view:?} {file}");
+        }
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
 #[test]
 fn a_nucleus_that_is_killed_leaves_no_limited_cgroup() {
     require!(root, cgroup2("pids"));
@@ -179,6 +216,14 @@ fn an_illegal_limit_is_a_usage_error() {
     for (limit, expected) in [
         ("--memory=lots", "is not a size in bytes such as"),
         ("--memory=100", "memory.max is 100, which is not within"),
+        (
+            "--memory-high=100",
+            "memory.high is 100, which is not within",
+        ),
+        ("--swap=some", "is not a size in bytes such as"),
+        ("--cpu-weight=0", "cpu.weight is 0, which is not within"),
+        ("--cpu-weight=half", "\"half\" is no whole number"),
+        ("--oom-group", "--memory <SIZE>"),
         ("--cpus=0", "the quota of cpu.max in us is 0"),
         ("--pids=0", "0 is not in 1..="),
         ("--cpuset=3-1", "is not a list of CPUs such as"),

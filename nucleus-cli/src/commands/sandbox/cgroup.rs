@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nucleus_cgroup::{
-    Bytes, CpuMax, CpuSet, Group, Host, IoMax, Limits, PidsMax, Place, Stats, remove_after_maker,
+    Bytes, CpuMax, CpuSet, CpuWeight, Group, Host, IoMax, Limits, PidsMax, Place, Stats,
+    remove_after_maker,
 };
 use nucleus_core::Command;
 use nucleus_supervisor::{MemoryLimit, ProcessLimit, WhenFull};
@@ -25,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits (cgroup v2; --memory and --pids also without)")]
 pub(crate) struct CgroupArgs {
-    /// Memory in all, such as 512M; no swap on top of it. Without cgroup v2 a
-    /// supervisor counts what processes claim, used or not
+    /// Memory in all, such as 512M, with what is written to private folders.
+    /// Without cgroup v2 a supervisor counts what processes claim, used or not
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
 
@@ -36,9 +37,25 @@ pub(crate) struct CgroupArgs {
     #[arg(requires = "memory")]
     memory_policy: MemoryPolicy,
 
+    /// Memory above which the program is slowed down and its memory taken back
+    #[arg(long, value_name = "SIZE")]
+    memory_high: Option<Bytes>,
+
+    /// Swap on top of the memory [default: none with --memory, else no limit]
+    #[arg(long, value_name = "SIZE")]
+    swap: Option<Bytes>,
+
+    /// When --memory is met, end all processes together instead of one
+    #[arg(long, requires = "memory")]
+    oom_group: bool,
+
     /// CPUs' worth of time, such as 2 or 0.5
     #[arg(long, value_name = "NUMBER")]
     cpus: Option<CpuMax>,
+
+    /// Share of busy CPUs against that of other programs, 1 to 10000; all have 100
+    #[arg(long, value_name = "NUMBER", value_parser = weight)]
+    cpu_weight: Option<CpuWeight>,
 
     /// CPUs to run on, such as 0-3,7
     #[arg(long, value_name = "LIST")]
@@ -93,7 +110,13 @@ impl CgroupArgs {
 
     /// Whether something is asked for that nothing but a cgroup can limit.
     fn needs_cgroup(&self) -> bool {
-        self.cpus.is_some() || self.cpuset.is_some() || !self.io_max.is_empty()
+        self.memory_high.is_some()
+            || self.swap.is_some()
+            || self.oom_group
+            || self.cpus.is_some()
+            || self.cpu_weight.is_some()
+            || self.cpuset.is_some()
+            || !self.io_max.is_empty()
     }
 
     fn supervise(&self, rules: &mut Rules, why: &anyhow::Error) {
@@ -136,6 +159,18 @@ impl CgroupArgs {
         if let Some(size) = self.memory {
             limits = limits.memory_max(size).swap_max(Bytes::new(0));
         }
+        if let Some(size) = self.memory_high {
+            limits = limits.memory_high(size);
+        }
+        if let Some(size) = self.swap {
+            limits = limits.swap_max(size);
+        }
+        if self.oom_group {
+            limits = limits.oom_group();
+        }
+        if let Some(weight) = self.cpu_weight {
+            limits = limits.cpu_weight(weight);
+        }
         if let Some(cpus) = self.cpus {
             limits = limits.cpu_max(cpus);
         }
@@ -151,6 +186,13 @@ impl CgroupArgs {
         }
         Ok(limits.check()?)
     }
+}
+
+fn weight(text: &str) -> Result<CpuWeight, String> {
+    let number = text
+        .parse()
+        .map_err(|_not_a_number| format!("{text:?} is no whole number"))?;
+    CpuWeight::new(number).map_err(|error| error.to_string())
 }
 
 /// A run within limits. Dropped at its end, it says which of them the program
