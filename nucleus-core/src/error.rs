@@ -67,6 +67,13 @@ pub enum LaunchError {
         path: PathBuf,
     },
 
+    /// What cannot be copied as a secret.
+    #[error("the secret {path:?} must be a file of at most 1 MiB, or a pipe")]
+    NoSecret {
+        /// The path on the host.
+        path: PathBuf,
+    },
+
     /// What must be a folder is none.
     #[error("the {what} {path:?} is not a folder")]
     NotAFolder {

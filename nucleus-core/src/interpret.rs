@@ -19,6 +19,7 @@ use crate::overlay;
 use crate::plan::{Step, Stream};
 use crate::privileges;
 use crate::report::{Call, Context, Failure, Fault, Report, Stage};
+use crate::secret;
 use crate::sys::{self, CStringArray};
 use crate::terminal;
 
@@ -40,6 +41,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) mapped: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// User namespaces for id-mapped mounts.
     pub(crate) mount_ids: &'a [OwnedFd],
+    /// The files that the program gets as secrets.
+    pub(crate) secrets: &'a [OwnedFd],
     pub(crate) argv: &'a CStringArray,
     pub(crate) envp: &'a CStringArray,
     pub(crate) report: &'a Report,
@@ -133,6 +136,13 @@ impl<'a> State<'a> {
             Step::WriteFile { path, content } => mounts::write_file(path, content),
             Step::Symlink { target, path } => mounts::symlink(target, path),
             Step::Place { tree, path } => self.trees.place(*tree, path),
+            Step::Secret(secret) => {
+                let source = prepared.secrets.get(secret.number).ok_or(Fault {
+                    call: Call::Sendfile,
+                    errno: Errno::BADF,
+                })?;
+                secret::place(secret, source.as_fd())
+            }
             Step::Overlay(overlay) => {
                 let lower = self.trees.withdraw(overlay.lower)?;
                 self.upper = Some(overlay::mount(lower.as_fd(), overlay)?);

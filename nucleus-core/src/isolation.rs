@@ -26,6 +26,8 @@ use crate::ids::IdRange;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Isolation {
     pub(crate) copy_on_write: Option<(PathBuf, PathBuf)>,
+    /// Source and target.
+    pub(crate) secrets: Vec<(PathBuf, PathBuf)>,
     pub(crate) volumes: Vec<Volume>,
     pub(crate) tmpfs: Vec<Tmpfs>,
     pub(crate) network: Network,
@@ -183,6 +185,7 @@ impl Isolation {
     pub fn new() -> Self {
         Self {
             copy_on_write: None,
+            secrets: Vec::new(),
             volumes: Vec::new(),
             tmpfs: Vec::new(),
             network: Network::None,
@@ -228,6 +231,17 @@ impl Isolation {
     #[must_use]
     pub fn copy_on_write(mut self, source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
         self.copy_on_write = Some((source.as_ref().to_owned(), target.as_ref().to_owned()));
+        self
+    }
+
+    /// Copies a file of the host, of at most 1 MiB, or what a pipe holds, to a
+    /// file in memory at `target`, an absolute path in the sandbox, which only
+    /// the program's user may read, and nobody may write or execute. Neither
+    /// this process nor the child reads it.
+    #[must_use]
+    pub fn secret(mut self, source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
+        self.secrets
+            .push((source.as_ref().to_owned(), target.as_ref().to_owned()));
         self
     }
 

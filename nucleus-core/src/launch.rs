@@ -21,8 +21,7 @@ use crate::host::Host;
 use crate::ids::{self, Helpers, Identity, SubordinateIds, Wish};
 use crate::init::{self, Init};
 use crate::interpret::Prepared;
-use crate::layout::{self, Layout};
-use crate::overlay::Layers;
+use crate::layout::{self, Held, Layout};
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::report::Report;
 use crate::stat;
@@ -41,9 +40,7 @@ pub(crate) struct Strings {
     /// The folders of PATH that a program without a slash is looked for in.
     searched: Vec<PathBuf>,
     /// What of the host the child will look for.
-    sources: Vec<OwnedFd>,
-    /// What the parent reads a program's changes by.
-    layers: Option<Layers>,
+    held: Held,
 }
 
 /// The whole start as data, and the strings for execve. Reads what it must
@@ -94,9 +91,9 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         envp.push(c_string("environment variable", &variable)?);
     }
 
-    let (sources, layers) = layout.as_mut().map_or((Vec::new(), None), |layout| {
-        (std::mem::take(&mut layout.sources), layout.layers.take())
-    });
+    let held = layout
+        .as_mut()
+        .map_or_else(Held::default, |layout| std::mem::take(&mut layout.held));
     let mut plan = match layout {
         None => in_hosts_view(command)?,
         Some(layout) => in_sandbox(command, layout),
@@ -125,8 +122,7 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         argv: CStringArray::new(argv),
         envp: CStringArray::new(envp),
         searched,
-        sources,
-        layers,
+        held,
     };
     Ok((plan, strings))
 }
@@ -270,6 +266,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                     .as_ref()
                     .map(|(read, write)| (read.as_fd(), write.as_fd())),
                 mount_ids: &mount_ids,
+                secrets: &strings.held.secrets,
                 argv: &strings.argv,
                 envp: &strings.envp,
                 report: &report,
@@ -286,7 +283,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
     // The child's ends must be closed here before their end of file can show.
     drop((program_ends, program_gate, init_status));
     // The child has its own copies of these.
-    drop(strings.sources);
+    drop((strings.held.sources, strings.held.secrets));
 
     Child::meet(
         Launched {
@@ -298,7 +295,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 .program
                 .iter()
                 .any(|step| matches!(step, Step::NewTerminal(_))),
-            layers: strings.layers,
+            layers: strings.held.layers,
             autopsy: Autopsy {
                 exec: command
                     .filter

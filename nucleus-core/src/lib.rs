@@ -20,7 +20,7 @@
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
 //! - `host`, `source`, `layout`, `landlock`, `confine`: what a sandbox shows, grants and takes, as steps
-//! - `interpret`, with `ids`, `mounts`, `privileges` and `terminal`: runs the plan's steps in the child
+//! - `interpret`, with `ids`, `mounts`, `secret`, `privileges` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
@@ -53,6 +53,7 @@ mod overlay;
 mod plan;
 mod privileges;
 mod report;
+mod secret;
 mod source;
 mod stat;
 mod stdio;

@@ -9,6 +9,7 @@ use rustix::process::Gid;
 use crate::ids::{Helpers, IdRange};
 use crate::isolation::{Limit, TerminalSize};
 use crate::overlay::Overlay;
+use crate::secret::Secret;
 use crate::source::Source;
 
 /// Everything that happens between clone and exec.
@@ -175,6 +176,8 @@ pub(crate) enum Step {
     Symlink { target: CString, path: CString },
     /// Put what was taken as number `tree` in its place.
     Place { tree: usize, path: CString },
+    /// Copy a file that only the program may read.
+    Secret(Secret),
     /// Lay a writable layer in memory over what was taken.
     Overlay(Overlay),
     /// Mount an empty tmpfs.
@@ -322,6 +325,7 @@ impl fmt::Display for Step {
             }
             Self::Symlink { target, path } => write!(f, "link {path:?} to {target:?}"),
             Self::Place { tree, path } => write!(f, "place tree {tree} at {path:?}"),
+            Self::Secret(Secret { target, .. }) => write!(f, "copy a secret to {target:?}"),
             Self::Overlay(Overlay { lower, target, .. }) => {
                 write!(
                     f,

@@ -5,6 +5,7 @@
 
 mod sandbox_files {
     mod place;
+    mod secrets;
     mod volumes;
     mod workspace;
 }

@@ -3,14 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::Held;
 use crate::error::LaunchError;
 use crate::host::{Host, Node};
 use crate::ids::Identity;
 use crate::landlock::Grants;
-use crate::overlay::Layers;
 use crate::plan::{IdMaps, MountAttr, Step};
 use crate::source::{Opened, Source};
 use crate::strings::c_string;
@@ -30,8 +29,7 @@ pub(super) struct Builder<'a> {
     pub(super) steps: Vec<Step>,
     pub(super) grants: Grants,
     pub(super) mount_ids: Vec<IdMaps>,
-    pub(super) sources: Vec<OwnedFd>,
-    pub(super) layers: Option<Layers>,
+    pub(super) held: Held,
     pub(super) made: BTreeSet<PathBuf>,
     /// What the program can see of the host.
     pub(super) shown: Vec<PathBuf>,
@@ -47,8 +45,7 @@ impl<'a> Builder<'a> {
             steps: Vec::new(),
             grants: Grants::new(host.landlock_abi),
             mount_ids: Vec::new(),
-            sources: Vec::new(),
-            layers: None,
+            held: Held::default(),
             made: BTreeSet::new(),
             shown: Vec::new(),
         }
@@ -154,7 +151,7 @@ impl<'a> Builder<'a> {
 
     /// Keeps a source open until the child has found it.
     pub(super) fn keep(&mut self, opened: Opened) {
-        self.sources.push(opened.fd);
+        self.held.sources.push(opened.fd);
     }
 
     /// A writable folder in memory.

@@ -3,6 +3,7 @@
 mod base;
 mod builder;
 mod devices;
+mod secrets;
 mod tools;
 mod volumes;
 mod workspace;
@@ -31,12 +32,20 @@ pub(crate) struct Layout {
     /// What confines it besides; its steps are in those above.
     pub(crate) confinement: Confinement,
     pub(crate) mount_ids: Vec<IdMaps>,
-    /// To be kept open until the child has found the same files.
+    pub(crate) held: Held,
+    /// The program's home folder.
+    pub(crate) home: PathBuf,
+}
+
+/// What of the host was opened for a plan, and is held until it has run.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Open only so that the child can find the same files by their numbers.
     pub(crate) sources: Vec<OwnedFd>,
     /// What the parent reads the program's changes by.
     pub(crate) layers: Option<Layers>,
-    /// The program's home folder.
-    pub(crate) home: PathBuf,
+    /// The files that the child copies without reading them.
+    pub(crate) secrets: Vec<OwnedFd>,
 }
 
 /// Plans a sandbox around `program`.
@@ -57,6 +66,7 @@ pub(crate) fn plan(
     build.tools(program)?;
     build.copy_on_write(sandbox)?;
     build.volumes(sandbox)?;
+    build.secrets(sandbox)?;
     let folder = build.current_dir(current_dir)?;
     build.steps.push(Step::Seal(c_string("path", "/")?));
 
@@ -84,8 +94,7 @@ pub(crate) fn plan(
         program: steps,
         confinement,
         mount_ids: build.mount_ids,
-        sources: build.sources,
-        layers: build.layers,
+        held: build.held,
         home,
     })
 }

@@ -47,7 +47,7 @@ impl Builder<'_> {
         });
         self.grants.write(target, true)?;
         self.shown.push(target.to_owned());
-        self.layers = Some(Layers {
+        self.held.layers = Some(Layers {
             owner: match ids {
                 Some(_mapped) => Owner::One(owner.0, owner.1),
                 None if as_root => Owner::Same,

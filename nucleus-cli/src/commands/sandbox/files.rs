@@ -37,6 +37,14 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "ACTION", requires = "workspace")]
     on_exit: Option<OnExit>,
 
+    /// Copy a file, or what a pipe holds, to memory that only the program can read
+    #[arg(
+        long = "secret",
+        value_name = "SRC:DST",
+        value_parser = OsStringValueParser::new().try_map(secret)
+    )]
+    secrets: Vec<(PathBuf, PathBuf)>,
+
     /// Give the program an empty folder in memory, of SIZE bytes (K, M, G)
     #[arg(
         long,
@@ -86,6 +94,9 @@ impl FileArgs {
         }
         for volume in &self.volumes {
             sandbox = sandbox.volume(&volume.source, &volume.target, volume.access);
+        }
+        for (source, target) in &self.secrets {
+            sandbox = sandbox.secret(source, target);
         }
         for tmpfs in &self.tmpfs {
             sandbox = sandbox.tmpfs(&tmpfs.target, tmpfs.size);
@@ -168,6 +179,15 @@ fn volume(text: OsString) -> Result<Volume, String> {
         target: target.into(),
         access,
     })
+}
+
+fn secret(text: OsString) -> Result<(PathBuf, PathBuf), String> {
+    match split_at_byte(&text, b':') {
+        (source, Some(target)) if !source.is_empty() && target.as_bytes().starts_with(b"/") => {
+            Ok((source.into(), target.into()))
+        }
+        _ => Err("a secret is written SRC:DST, with a target that begins with /".to_owned()),
+    }
 }
 
 fn tmpfs(text: OsString) -> Result<Tmpfs, String> {
