@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use nucleus_audit::{LogKind, LogPurpose, LogSource, PtraceMode};
 use nucleus_cgroup::{Controller, Host, Place};
 use nucleus_core::{Access, Command, Isolation, Stdio, View};
@@ -73,32 +76,30 @@ fn examine() -> Vec<Finding> {
         finding(
             "default sandbox",
             "run, trace and learn without --host",
-            sandbox(Isolation::new()),
+            || sandbox(Isolation::new()),
         ),
-        finding("sandbox in a sandbox", "--allow-nested", nested()),
+        finding("sandbox in a sandbox", "--allow-nested", nested),
         finding(
             "write grants",
             "--workspace, --volume SRC:DST:rw",
-            workspace(),
+            workspace,
         ),
         finding(
             "Landlock",
             "the second wall; --no-landlock does without",
-            landlock(),
+            landlock,
         ),
-        finding("seccomp filters", "every profile", filter()),
+        finding("seccomp filters", "every profile", filter),
         finding(
             "seccomp notification",
             "decisions while the program runs",
-            listener(),
+            listener,
         ),
-        finding("ptrace", "trace and learn; --seccomp-log-denied", ptrace()),
-        finding(
-            "audit records",
-            "--source audit; audit watch",
-            log(LogKind::Audit),
-        ),
-        finding("kernel log", "--source kmsg", log(LogKind::Kmsg)),
+        finding("ptrace", "trace and learn; --seccomp-log-denied", ptrace),
+        finding("audit records", "--source audit; audit watch", || {
+            log(LogKind::Audit)
+        }),
+        finding("kernel log", "--source kmsg", || log(LogKind::Kmsg)),
     ];
     findings.extend(
         [
@@ -106,17 +107,17 @@ fn examine() -> Vec<Finding> {
             ("cgroup cpu", Controller::Cpu, "--cpus"),
             ("cgroup pids", Controller::Pids, "--pids"),
         ]
-        .map(|(what, controller, used_for)| finding(what, used_for, cgroup(controller))),
+        .map(|(what, controller, used_for)| finding(what, used_for, move || cgroup(controller))),
     );
     findings
 }
 
-fn finding(
+fn finding<D: Display + Send + 'static>(
     what: &'static str,
     used_for: &'static str,
-    result: anyhow::Result<impl Display>,
+    probe: impl FnOnce() -> anyhow::Result<D> + Send + 'static,
 ) -> Finding {
-    let (works, details) = match result {
+    let (works, details) = match within(PATIENCE, probe) {
         Ok(details) => (true, details.to_string()),
         Err(error) => (false, format!("{error:#}")),
     };
@@ -125,6 +126,31 @@ fn finding(
         works,
         details,
         used_for,
+    }
+}
+
+/// How long one probe may take; on a machine that is overloaded it may wait for
+/// ever for what others hold.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a probe answers in time. One that does not is left behind, on a thread
+/// that ends with this process.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    probe: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (answer, answers) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("probe".into());
+    thread
+        .spawn(move || {
+            // Nobody waits any more when it comes too late.
+            answer.send(probe()).ok();
+        })
+        .context("cannot start a thread")?;
+    match answers.recv_timeout(limit) {
+        Ok(answer) => answer,
+        Err(RecvTimeoutError::Timeout) => bail!("no answer within {limit:?}"),
+        Err(RecvTimeoutError::Disconnected) => bail!("the probe panicked"),
     }
 }
 
@@ -220,4 +246,19 @@ fn log(kind: LogKind) -> anyhow::Result<&'static str> {
 fn cgroup(controller: Controller) -> anyhow::Result<&'static str> {
     Place::find(&Host::detect()?, &BTreeSet::from([controller]))?;
     Ok("a limited cgroup can be made")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_does_not_answer_is_left_behind() {
+        let (open, never) = mpsc::channel::<()>();
+        let stuck = within(Duration::from_millis(10), move || Ok(never.recv()?));
+        let error = stuck.unwrap_err().to_string();
+        assert_eq!(error, "no answer within 10ms");
+        drop(open);
+        assert_eq!(within(PATIENCE, || Ok(7)).unwrap(), 7);
+    }
 }

@@ -1,5 +1,6 @@
 //! `nucleus audit`: the kernel's records of denials.
 
+mod find_cgroup;
 mod line;
 mod target_end;
 mod watch;

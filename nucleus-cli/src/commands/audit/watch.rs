@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use nucleus_audit::{
     Belonging, DenialLogger, DenialReport, Denials, LogKind, LogPurpose, LogSource, ProcFs, Scope,
-    Selection, Stopper, Target,
+    Selection, Source as _, Stopper, Target,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use super::find_cgroup::{self, Wanted};
 use super::line::Human;
 use super::target_end::TargetEnd;
 use crate::event_json::{Line, Verdict};
@@ -32,6 +33,8 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 Examples:
   nucleus audit watch --all
   nucleus audit watch --pid 4321 --json
+  nucleus audit watch --unit nginx
+  nucleus audit watch --container 3f2a91c0
   nucleus audit watch --cgroup system.slice/nginx.service")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -62,13 +65,34 @@ struct SelectionArgs {
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
 
-    /// Watch a cgroup and those below it: a service, a container
+    /// Watch a cgroup and those below it
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
+
+    /// Watch a systemd unit; a service, where the name has no type
+    #[arg(long, value_name = "NAME")]
+    unit: Option<String>,
+
+    /// Watch a container of docker, podman or containerd, by the beginning of its id
+    #[arg(long, value_name = "ID")]
+    container: Option<String>,
 
     /// Watch every process
     #[arg(long)]
     all: bool,
+}
+
+impl SelectionArgs {
+    /// The cgroup that is named in whatever way, from the hierarchy's root.
+    fn cgroup(&self) -> anyhow::Result<Option<PathBuf>> {
+        let wanted = match (&self.cgroup, &self.unit, &self.container) {
+            (Some(path), _, _) => return Ok(Some(below_root(path).to_owned())),
+            (None, Some(name), _) => Wanted::Unit(name),
+            (None, None, Some(id)) => Wanted::Container(id),
+            (None, None, None) => return Ok(None),
+        };
+        find_cgroup::find(Path::new(CGROUP_ROOT), wanted).map(Some)
+    }
 }
 
 /// The streams by name.
@@ -84,16 +108,15 @@ enum SourceArg {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let signals = Signals::block().context("cannot block signals to end in order")?;
+    let cgroup = args.selection.cgroup()?;
     let source = open(args.source)?;
-    let end = match (args.selection.pid, &args.selection.cgroup) {
+    let end = match (args.selection.pid, &cgroup) {
         (Some(pid), _) => TargetEnd::of_process(pid)?,
-        (None, Some(cgroup)) => {
-            TargetEnd::of_cgroup(&Path::new(CGROUP_ROOT).join(below_root(cgroup)))?
-        }
+        (None, Some(cgroup)) => TargetEnd::of_cgroup(&Path::new(CGROUP_ROOT).join(cgroup))?,
         (None, None) => TargetEnd::never(),
     };
     let target_pid = args.selection.pid;
-    let denials = Denials::new(scope(args)?);
+    let denials = Denials::new(scope(args, cgroup)?);
     let stopper = source.stopper();
     let (json, unattributed) = (args.json, args.unattributed);
     let logger = DenialLogger::start(source, denials, move |event, belonging| {
@@ -127,19 +150,19 @@ fn open(source: SourceArg) -> anyhow::Result<LogSource> {
                     "reading /dev/kmsg, which may lose records: {error}"
                 ));
             }
+            report::note(format_args!("source: {}", source.name()));
             source
         }
     })
 }
 
-fn scope(args: &Args) -> anyhow::Result<Scope> {
+fn scope(args: &Args, cgroup: Option<PathBuf>) -> anyhow::Result<Scope> {
     if args.selection.all {
         return Ok(Scope::All);
     }
-    let cgroup = args.selection.cgroup.as_deref();
     let selection = Selection {
         pid: args.selection.pid,
-        cgroup: cgroup.map(|cgroup| Path::new("/").join(below_root(cgroup))),
+        cgroup: cgroup.map(|cgroup| Path::new("/").join(cgroup)),
         namespace: args.namespace,
     };
     let processes = ProcFs::default();
