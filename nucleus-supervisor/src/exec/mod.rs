@@ -271,3 +271,38 @@ impl Guard for ExecPolicy {
         refused.chain(killed).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nucleus_seccomp::{Action, SeccompData, Syscall};
+
+    #[test]
+    fn an_exec_of_any_architecture_is_trapped() {
+        let mut traps = Traps::for_tracer();
+        ExecPolicy::new(None, Vec::new())
+            .trap(&mut traps)
+            .expect("valid");
+        for arch in [Arch::X86_64, Arch::X32, Arch::I386, Arch::Aarch64] {
+            for name in ["execve", "execveat"] {
+                let call = Syscall::by_name(arch, name).expect("in the table");
+                let data = SeccompData {
+                    nr: call.number(),
+                    arch: arch.audit(),
+                    instruction_pointer: 0,
+                    args: [0; 6],
+                };
+                assert_eq!(traps.decide(&data), Action::Trace(0), "{arch:?} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn interpreters_open_scripts_by_the_name_that_the_kernel_gives() {
+        let name = |folder, path: &str| name_for_interpreter(folder, path.as_bytes());
+        assert_eq!(name(None, "./script"), b"./script");
+        assert_eq!(name(Some(3), "/a/script"), b"/a/script");
+        assert_eq!(name(Some(3), "script"), b"/dev/fd/3/script");
+        assert_eq!(name(Some(3), ""), b"/dev/fd/3");
+    }
+}
