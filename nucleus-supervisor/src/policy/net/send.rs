@@ -102,8 +102,11 @@ struct Sender<'a> {
 
 /// To whom, in the kernel's form.
 enum To {
-    /// The socket's peer, or these bytes.
+    /// The socket's peer where there are none, or these bytes.
     Bytes(Vec<u8>),
+    /// The same, where it matters to the peer who sends.
+    Themselves(Vec<u8>),
+    /// The socket of this path in the caller's files.
     Path(Vec<u8>),
 }
 
@@ -139,21 +142,15 @@ impl<'a> Sender<'a> {
         }
         let to = self.to(name, flags)?;
         let control = self.control(control)?;
-        let sent = match to {
-            To::Path(path) => self.caller.act(|files| {
-                let peer = files.open(&path)?;
-                self.guard.may_reach(&peer)?;
-                let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
-                self.send_all(&name, &data, &control, flags)
-            }),
+        let to = match to {
             To::Bytes(name)
                 if self.socket.family == AF_UNIX && self.caller.is_somebody_else()? =>
             {
-                let act = |_: &_| self.send_all(&name, &data, &control, flags);
-                self.caller.act(act)
+                To::Themselves(name)
             }
-            To::Bytes(name) => self.send_all(&name, &data, &control, flags),
+            to => to,
         };
+        let sent = self.send_all(&to, &data, &control, flags);
         if sent == Err(Errno::PIPE) && flags & NOSIGNAL == 0 {
             self.raise_pipe()?;
         }
@@ -198,7 +195,7 @@ impl<'a> Sender<'a> {
     /// Sends the data: a message whole, a stream piece by piece.
     fn send_all(
         &self,
-        name: &[u8],
+        to: &To,
         data: &[Piece],
         control: &Control,
         flags: u32,
@@ -212,19 +209,19 @@ impl<'a> Sender<'a> {
                 return Err(Errno::MSGSIZE);
             }
             let message = self.copy(data, 0, usize::try_from(total).unwrap_or(usize::MAX))?;
-            return self.push(name, &message, &control.bytes, flags);
+            return self.hand_over(to, &message, &control.bytes, flags);
         }
         let mut sent = 0;
         loop {
             let part = self.copy(data, sent, CHUNK);
-            // Descriptors and an address go with the first byte alone.
-            let (name, control) = match sent {
-                0 => (name, control.bytes.as_slice()),
-                _ => (&[][..], &[][..]),
+            // Descriptors go with the first byte alone, as does the start.
+            let control = match sent {
+                0 => control.bytes.as_slice(),
+                _ => &[],
             };
             let length = part.as_ref().map_or(0, Vec::len);
-            let pushed = part.and_then(|part| self.push(name, &part, control, flags));
-            match pushed {
+            let flags = if sent > 0 { flags & !FASTOPEN } else { flags };
+            match part.and_then(|part| self.hand_over(to, &part, control, flags)) {
                 Ok(count) => {
                     sent += count;
                     let rest = total.saturating_sub(u64::try_from(sent).unwrap_or(u64::MAX));
@@ -255,6 +252,24 @@ impl<'a> Sender<'a> {
                 .map_err(|error| error.errno())?;
         }
         Ok(bytes)
+    }
+
+    /// Hands bytes that were read as ourselves to the socket, as whom the
+    /// receiver is to see.
+    fn hand_over(&self, to: &To, part: &[u8], control: &[u8], flags: u32) -> Result<usize, Errno> {
+        match to {
+            To::Bytes(name) => self.push(name, part, control, flags),
+            To::Themselves(name) => {
+                let act = |_: &_| self.push(name, part, control, flags);
+                self.caller.act(act)
+            }
+            To::Path(path) => self.caller.act(|files| {
+                let peer = files.open(path)?;
+                self.guard.may_reach(&peer)?;
+                let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
+                self.push(&name, part, control, flags)
+            }),
+        }
     }
 
     /// Hands bytes to the socket, and waits where the caller would.
