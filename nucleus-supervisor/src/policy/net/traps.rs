@@ -131,8 +131,9 @@ fn refuse_other_sockets(native: Arch, registry: &mut Registry) -> Result<(), Tra
 /// Options that lead packets elsewhere than to their address: the first hop of
 /// a source route is whom they go to.
 fn refuse_source_routes(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
-    /// `IPV6_2292RTHDR` and `IPV6_2292PKTOPTIONS` (`include/uapi/linux/in6.h`).
-    const IPV6_2292: [i32; 2] = [5, 6];
+    /// `IPV6_2292RTHDR`, `IPV6_2292PKTOPTIONS`, and `IPV6_FLOWLABEL_MGR`, which
+    /// takes options for a flow (`include/uapi/linux/in6.h`).
+    const IPV6_WITH_ROUTES: [i32; 3] = [5, 6, 32];
     let Some(setsockopt) = Syscall::by_name(native, "setsockopt") else {
         return Ok(());
     };
@@ -146,6 +147,6 @@ fn refuse_source_routes(native: Arch, registry: &mut Registry) -> Result<(), Tra
         option(libc::IPPROTO_IP, libc::IP_OPTIONS),
         option(libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
     ];
-    options.extend(IPV6_2292.map(|name| option(libc::IPPROTO_IPV6, name)));
+    options.extend(IPV6_WITH_ROUTES.map(|name| option(libc::IPPROTO_IPV6, name)));
     registry.refuse(setsockopt, Refusal::Of(When::Any(options), Errno::PERM))
 }

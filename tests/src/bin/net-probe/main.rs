@@ -1,0 +1,212 @@
+//! Tries to get past a policy on the network, one attempt a line: its name and
+//! the errno that it ended with, 0 when it worked.
+//!
+//! `net-probe attempts ALLOWED DENIED`, two ports of 127.0.0.1 for TCP and UDP;
+//! `net-probe race ALLOWED DENIED`; `net-probe 32-bit`;
+//! `net-probe blocked FULL ALLOWED`; `net-probe lookup NAME PORT`.
+
+#![allow(unsafe_code, reason = "attacks are raw system calls")]
+#![allow(clippy::print_stdout, reason = "the results")]
+#![cfg(target_pointer_width = "64")]
+
+mod raw;
+mod threads;
+
+use std::net::{TcpStream, ToSocketAddrs as _};
+
+use raw::{
+    Message, at, border, call, connect, control, loopback, mapped, put, sendmsg, sendto, socket,
+    tcp, udp, v4,
+};
+
+fn main() {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let number = |index: usize| {
+        words
+            .get(index)
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0)
+    };
+    match words.first().map(String::as_str) {
+        Some("attempts") => attempts(number(1), number(2)),
+        Some("race") => threads::race(number(1), number(2)),
+        Some("blocked") => threads::blocked(number(1), number(2)),
+        Some("32-bit") => in_32_bits(),
+        Some("lookup") => lookup(words.get(1).map_or("", String::as_str), number(2)),
+        _ => std::process::exit(2),
+    }
+}
+
+fn say(name: &str, result: i64) {
+    println!("{name}: {}", if result < 0 { -result } else { 0 });
+}
+
+fn attempts(allowed: u16, denied: u16) {
+    let wanted = loopback(denied);
+    say("connect where it may", connect(tcp(), &loopback(allowed)));
+    say("connect", connect(tcp(), &wanted));
+    say("connect to 0.0.0.0", connect(tcp(), &v4([0; 4], denied)));
+    let v6 = || socket(libc::AF_INET6, libc::SOCK_STREAM, 0).cast_unsigned();
+    say("connect in IPv6 clothes", connect(v6(), &mapped(denied)));
+    say("connect by UDP", connect(udp(), &wanted));
+    say(
+        "connect to metadata",
+        connect(udp(), &v4([169, 254, 169, 254], 80)),
+    );
+    let dissolved = udp();
+    say(
+        "connect by UDP where it may",
+        connect(dissolved, &loopback(allowed)),
+    );
+    say("dissolve", connect(dissolved, &[0; 16]));
+    let duplicate = call(libc::SYS_dup, &[tcp()]).cast_unsigned();
+    say("connect a duplicate", connect(duplicate, &wanted));
+    addresses(allowed, &wanted);
+    sends(allowed, &wanted);
+    sockets();
+    ports(denied);
+}
+
+fn addresses(allowed: u16, wanted: &[u8]) {
+    let connect_at = |address, length| call(libc::SYS_connect, &[tcp(), address, length]);
+    say("connect to nowhere", connect_at(8, 16));
+    let whole = border(false);
+    put(&loopback(allowed), whole - 7);
+    say("connect across pages", connect_at(whole - 7, 16));
+    let cut = border(true);
+    put(&wanted[..7], cut - 7);
+    say("connect off the page", connect_at(cut - 7, 16));
+    say("connect to a short address", connect(tcp(), &wanted[..8]));
+    say("connect to a long address", connect_at(at(wanted), 129));
+    say("connect no socket", connect(0, wanted));
+}
+
+fn sends(allowed: u16, wanted: &[u8; 16]) {
+    let fast = libc::MSG_FASTOPEN;
+    say("sendto", sendto(udp(), 0, wanted));
+    say(
+        "sendto of no family",
+        sendto(udp(), 0, &[&[0, 0], &wanted[2..]].concat()),
+    );
+    say("sendto with a fast open", sendto(tcp(), fast, wanted));
+    say("sendmsg", sendmsg(udp(), 0, wanted, &[]));
+    say(
+        "sendmsg with a fast open",
+        sendmsg(tcp(), fast, wanted, &[]),
+    );
+    let route = control(libc::IPPROTO_IP, 7, &[131, 7, 4, 127, 0, 0, 1, 0]);
+    let may = loopback(allowed);
+    say("sendmsg by a source route", sendmsg(udp(), 0, &may, &route));
+    let tos = control(libc::IPPROTO_IP, libc::IP_TOS, &0_i32.to_ne_bytes());
+    say("sendmsg where it may", sendmsg(udp(), 0, &may, &tos));
+    let piece = [at(b"x"), 1];
+    let both = [
+        Message::new(&may, &piece, &[]),
+        Message::new(wanted, &piece, &[]),
+    ];
+    let sent = call(libc::SYS_sendmmsg, &[udp(), at(&both), 2, 0]);
+    say(
+        "sendmmsg sends but the first",
+        if sent == 1 { -1 } else { 0 },
+    );
+    let other = [both[1]];
+    say(
+        "sendmmsg",
+        call(libc::SYS_sendmmsg, &[udp(), at(&other), 1, 0]),
+    );
+    let route = [131_u8, 7, 4, 127, 0, 0, 1, 0];
+    let options = [tcp(), 0, 4, at(&route), 8];
+    say("set a source route", call(libc::SYS_setsockopt, &options));
+    let pair = [0_i32; 2];
+    call(libc::SYS_socketpair, &[1, 1, 0, at(&pair)]);
+    let foreign = control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &4000_i32.to_ne_bytes());
+    let end = u64::from(pair[0].cast_unsigned());
+    say(
+        "pass a descriptor it has not",
+        sendmsg(end, 0, &[], &foreign),
+    );
+    let own = control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &1_i32.to_ne_bytes());
+    say("pass a descriptor", sendmsg(end, 0, &[], &own));
+}
+
+fn sockets() {
+    let inet = libc::AF_INET;
+    let (stream, dgram) = (libc::SOCK_STREAM, libc::SOCK_DGRAM);
+    say("MPTCP", socket(inet, stream, libc::IPPROTO_MPTCP));
+    say("SCTP", socket(inet, stream, libc::IPPROTO_SCTP));
+    say("UDP-Lite", socket(inet, dgram, libc::IPPROTO_UDPLITE));
+    say("ping", socket(inet, dgram, libc::IPPROTO_ICMP));
+    say("raw", socket(inet, libc::SOCK_RAW, libc::IPPROTO_TCP));
+    say("packet", socket(libc::AF_PACKET, dgram, 0));
+    say("vsock", socket(libc::AF_VSOCK, stream, 0));
+    say("smc", socket(43, stream, 0));
+    say(
+        "netlink of the firewall",
+        socket(libc::AF_NETLINK, dgram, libc::NETLINK_NETFILTER),
+    );
+    say(
+        "netlink of routes",
+        socket(libc::AF_NETLINK, dgram, libc::NETLINK_ROUTE),
+    );
+    say("ring", call(libc::SYS_io_uring_setup, &[1, 0]));
+}
+
+fn ports(denied: u16) {
+    let bind = |socket, port| {
+        let address = loopback(port);
+        call(libc::SYS_bind, &[socket, at(&address), 16])
+    };
+    // Not the port itself, which is in use.
+    say("bind", bind(tcp(), denied.wrapping_add(1).max(1024)));
+    say("bind by UDP", bind(udp(), denied.wrapping_add(1).max(1024)));
+    let own = tcp();
+    say("bind to any", bind(own, 0));
+    say("listen", call(libc::SYS_listen, &[own, 1]));
+    say("listen unbound", call(libc::SYS_listen, &[tcp(), 1]));
+}
+
+/// `socketcall(SYS_SOCKET, ...)` as a 32-bit program makes it.
+#[cfg(target_arch = "x86_64")]
+fn in_32_bits() {
+    const SOCKETCALL: u64 = 102;
+    let mut result = SOCKETCALL;
+    // SAFETY: the call only looks at its arguments, of which none is valid; the
+    // kernel clears r8 to r11 on its way back from it.
+    unsafe {
+        std::arch::asm!(
+            "push rbx",
+            "mov ebx, 1",
+            "int 0x80",
+            "pop rbx",
+            inout("rax") result,
+            in("rcx") 0,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+        );
+    }
+    // The result is an int.
+    say("socketcall", result.cast_signed() << 32 >> 32);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn in_32_bits() {
+    std::process::exit(2);
+}
+
+/// Looks a name up and connects to each address in turn.
+fn lookup(name: &str, port: u16) {
+    let addresses = match (name, port).to_socket_addrs() {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            println!("no address: {error}");
+            return;
+        }
+    };
+    for address in addresses {
+        let result = TcpStream::connect(address);
+        let errno = result.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |_stream| 0);
+        println!("{address}: {errno}");
+    }
+}
