@@ -258,6 +258,34 @@ fn ports_that_may_be_bound_can_be_listened_at() {
     assert_eq!(said["connect"], i64::from(libc::EACCES));
 }
 
+#[test]
+fn a_program_does_not_outlive_its_supervisor() {
+    require!(userns);
+    let place = Place::new(None);
+    for round in 0..10_u64 {
+        let port = Port::open();
+        let mut command = Command::new(place.scratch.file("nucleus"));
+        command
+            .args(["run", "--net-allow", &port.rule(), "--", "./probe", "race"])
+            .args([port.number(), "1".to_owned()])
+            .current_dir(place.scratch.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut nucleus = command.spawn().unwrap();
+        // It talks to us, so its calls are being answered: some more of them.
+        for _ in 0..=round {
+            drop(port.tcp.accept().unwrap());
+        }
+        nucleus.kill().unwrap();
+        nucleus.wait().unwrap();
+        // The program has the other end of this pipe, to its own end.
+        let mut said = String::new();
+        let mut output = nucleus.stdout.take().unwrap();
+        output.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "", "it came to its end after {round}");
+    }
+}
+
 /// A DNS server that knows every name, and tells which it was asked for.
 fn name_server(address: IpAddr) -> (String, Receiver<Vec<u8>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
