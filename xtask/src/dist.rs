@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what a package ships beside the binary.
+//! `cargo xtask dist`: what a package ships.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap_complete::Shell;
 
-use crate::shell;
+use crate::{build, shell};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,6 +19,10 @@ const SHELLS: &[Shell] = &[Shell::Bash, Shell::Elvish, Shell::Fish, Shell::Zsh];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let directory = shell::root().join(&args.directory);
+    let program = made(&directory.join("bin"))?.join("nucleus");
+    let built = build::release()?;
+    std::fs::copy(&built, &program)
+        .with_context(|| format!("copying {} to {}", built.display(), program.display()))?;
     let completions = made(&directory.join("completions"))?;
     for shell in SHELLS {
         let mut command = nucleus_cli::command();

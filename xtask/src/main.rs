@@ -33,7 +33,7 @@ enum Task {
     VmTest(vm::Args),
     /// The fuzz targets, each for some seconds
     Fuzz(fuzz::Args),
-    /// Shell completions and man pages
+    /// The binary as it is shipped, shell completions and man pages
     Dist(dist::Args),
 }
 

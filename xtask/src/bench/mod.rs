@@ -3,6 +3,7 @@
 //! A machine that does other things, too, gives no number twice. So what is
 //! compared runs in turns, within seconds, and what is printed is a ratio.
 
+mod memory;
 mod paired;
 mod seccomp;
 mod startup;
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{self, Steps, cargo};
+use crate::build;
+use crate::shell::Steps;
 
 /// One benchmark: a name on the command line.
 struct Benchmark {
@@ -42,7 +44,8 @@ pub(crate) struct Args {
     /// Which to run [default: all]
     names: Vec<String>,
 
-    /// How often each command is run
+    /// How often each command is run; `startup` runs at least a hundred
+    /// rounds, because its goal is stated so
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
 
@@ -67,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Some(path) => path
                 .canonicalize()
                 .with_context(|| format!("looking for {}", path.display()))?,
-            None => release_build()?,
+            None => build::release()?,
         },
         rounds: args.rounds.into(),
     };
@@ -78,10 +81,4 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     Ok(steps.finish())
-}
-
-fn release_build() -> Result<PathBuf> {
-    shell::run(cargo().args(["build", "--release", "--locked", "--package", "nucleus-cli"]))?;
-    let target = shell::metadata()?.target_directory.into_std_path_buf();
-    Ok(target.join("release/nucleus"))
 }

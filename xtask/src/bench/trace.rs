@@ -3,13 +3,11 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Setting, paired};
+use super::{Setting, memory, paired};
 use crate::shell;
 
 /// What is traced: many short processes, one that reads a lot, one that thinks.
@@ -84,7 +82,7 @@ pub(crate) fn run(setting: &Setting) -> Result<()> {
         );
     }
     for calls in [100_000_u64, 1_000_000] {
-        let peak = memory(setting, scratch.path(), calls)?;
+        let peak = peak(setting, scratch.path(), calls)?;
         eprintln!("memory of nucleus at its peak, {calls} calls: {peak} KiB");
     }
     Ok(())
@@ -101,7 +99,7 @@ fn traced<Word: AsRef<OsStr>>(setting: &Setting, output: &Path, words: &[Word]) 
 }
 
 /// The peak of resident memory, in KiB, of a nucleus that traces so many calls.
-fn memory(setting: &Setting, scratch: &Path, calls: u64) -> Result<u64> {
+fn peak(setting: &Setting, scratch: &Path, calls: u64) -> Result<u64> {
     let blocks = format!("count={}", calls / 2);
     let words = [
         "dd",
@@ -111,28 +109,5 @@ fn memory(setting: &Setting, scratch: &Path, calls: u64) -> Result<u64> {
         &blocks,
         "status=none",
     ];
-    let mut child = traced(setting, &scratch.join("trace"), &words)
-        .stdin(Stdio::null())
-        .spawn()
-        .context("starting nucleus")?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    let ended = loop {
-        if let Some(ended) = child.try_wait()? {
-            break ended;
-        }
-        // Between its end and its reaping a process has no memory to tell of.
-        peak = peak.max(high_water(&status).unwrap_or(0));
-        thread::sleep(Duration::from_millis(5));
-    };
-    if !ended.success() || peak == 0 {
-        bail!("nucleus ended with {ended}, its memory peaked at {peak} KiB");
-    }
-    Ok(peak)
-}
-
-fn high_water(status: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(status).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    memory::peak(&mut traced(setting, &scratch.join("trace"), &words))
 }
