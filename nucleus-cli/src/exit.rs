@@ -57,6 +57,13 @@ pub(crate) enum Ended {
     TimedOut,
 }
 
+impl Ended {
+    /// Whether it was killed as the kernel kills for a call that a filter forbids.
+    pub(crate) fn is_by_sigsys(self) -> bool {
+        matches!(self, Self::Itself(status) if status.signal() == Some(libc::SIGSYS))
+    }
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -96,6 +96,20 @@ impl Autopsy {
             None if self.plan.program_ids.is_some() && failure.fault.call == Call::Clone => {
                 namespaces_refused(Namespaces::USER, errno)
             }
+            Some(Step::Chdir(folder))
+                if self.plan.reaping == Reaping::Namespace
+                    && matches!(errno, Errno::NOENT | Errno::NOTDIR) =>
+            {
+                LaunchError::NoFolder {
+                    path: OsStr::from_bytes(folder.to_bytes()).into(),
+                    source: errno.into(),
+                }
+            }
+            Some(Step::Limit(limit)) if errno == Errno::PERM => LaunchError::LimitTooHigh {
+                resource: limit.resource.name(),
+                value: limit.value,
+                source: errno.into(),
+            },
             Some(Step::Overlay(overlay)) if failure.fault.call == Call::MountOverlay => {
                 LaunchError::Overlay {
                     path: OsStr::from_bytes(overlay.target.to_bytes()).into(),

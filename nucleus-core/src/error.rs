@@ -129,6 +129,30 @@ pub enum LaunchError {
         path: PathBuf,
     },
 
+    /// The working directory is not among what the program sees.
+    #[error(
+        "the program sees no folder {path:?} to start in; show it that folder, or start it in one that it sees, by an absolute path"
+    )]
+    NoFolder {
+        /// The working directory.
+        path: PathBuf,
+        /// What chdir(2) said.
+        source: io::Error,
+    },
+
+    /// A limit above that of this process.
+    #[error(
+        "could not limit {resource} to {value}: the limit of nucleus itself is lower (ulimit -H), and only root may raise one"
+    )]
+    LimitTooHigh {
+        /// The resource, as setrlimit(2) names it.
+        resource: &'static str,
+        /// What was asked for.
+        value: u64,
+        /// What prlimit(2) said.
+        source: io::Error,
+    },
+
     /// More mounts than the child has room for.
     #[error("the sandbox would show {count} files and folders of the host; {most} is the most")]
     TooManyMounts {

@@ -173,6 +173,22 @@ pub enum Resource {
     Stack,
 }
 
+impl Resource {
+    /// As setrlimit(2) names it, in small letters and without its prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AddressSpace => "as",
+            Self::Core => "core",
+            Self::Cpu => "cpu",
+            Self::FileSize => "fsize",
+            Self::OpenFiles => "nofile",
+            Self::Processes => "nproc",
+            Self::Stack => "stack",
+        }
+    }
+}
+
 impl Default for Isolation {
     fn default() -> Self {
         Self::new()

@@ -351,7 +351,7 @@ impl fmt::Display for Step {
             Self::ForbidNamespaces => {
                 f.write_str("forbid further user namespaces (user.max_user_namespaces)")
             }
-            Self::Limit(limit) => write!(f, "limit {:?} to {}", limit.resource, limit.value),
+            Self::Limit(limit) => write!(f, "limit {} to {}", limit.resource.name(), limit.value),
             Self::Become { uid, gid, groups } => {
                 write!(f, "become user {uid}, group {gid}")?;
                 for (index, group) in groups.iter().flatten().enumerate() {

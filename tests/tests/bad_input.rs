@@ -142,3 +142,35 @@ fn an_incomplete_trace_is_taken_when_allowed() {
     let profile: serde_json::Value = serde_json::from_slice(&profile).unwrap();
     assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
 }
+
+/// What a sandbox cannot be made of is said before the program starts, with
+/// what to do about it.
+#[test]
+fn options_of_the_sandbox_that_mean_nothing() {
+    require!(userns);
+    for (options, word) in [
+        (&["--bogus"][..], "unexpected argument '--bogus'"),
+        (
+            &["--workdir", "/nonexistent"],
+            "sees no folder \"/nonexistent\"",
+        ),
+        (&["--rlimit", "nofile=99999999999"], "ulimit -H"),
+        (&["--hostname", "a b"], "\"a b\" is no host name"),
+        (&["-e", "=value"], "a variable is written NAME"),
+        (&["--tmpfs", "relative"], "must be an absolute path"),
+    ] {
+        let mut command = nucleus(["run"]);
+        let output = command.args(options).args(["--", "echo", "ran"]).output();
+        let output = output.unwrap().code(125);
+        assert!(output.err().contains(word), "{options:?} {}", output.err());
+        assert_eq!(output.out(), "", "{options:?}");
+    }
+}
+
+/// Options stand before the program; what stands behind it is its own.
+#[test]
+fn a_program_gets_its_options_without_dashes_before_it() {
+    require!(userns);
+    let output = nucleus(["run", "echo", "--host", "-x"]).output().unwrap();
+    assert_eq!(output.code(0).out(), "--host -x\n");
+}

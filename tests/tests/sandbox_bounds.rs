@@ -124,6 +124,11 @@ fn programs_of_32_bits_run_where_that_is_allowed() {
         };
         let killed = run(&[]).code(128 + libc::SIGSYS);
         assert_eq!(killed.out(), "");
+        assert!(
+            killed.err().contains("--allow-arch x86"),
+            "{}",
+            killed.err()
+        );
         let allowed = run(&["--allow-arch", "x86"]).code(0);
         assert_eq!(allowed.stdout, elf32::OUTPUT);
     }

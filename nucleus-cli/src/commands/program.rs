@@ -9,7 +9,6 @@ pub(crate) struct Program {
     #[arg(
         required = true,
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         value_name = "CMD",
         help_heading = "Arguments"
     )]

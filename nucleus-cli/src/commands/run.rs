@@ -175,5 +175,11 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         Some(supervision) => supervision.run(&mut sandboxed)?,
         None => session::run(&mut sandboxed)?,
     };
+    if ended.is_by_sigsys() {
+        report::note(
+            "the program was killed for a system call that the filter does not allow (SIGSYS); \
+             --explain names it; 32-bit programs need --allow-arch x86",
+        );
+    }
     Ok(ended.into())
 }

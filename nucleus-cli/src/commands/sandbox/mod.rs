@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use caps::CapSet;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use nucleus_core::{Command, Isolation, Terminal, View};
 use nucleus_supervisor::NetPolicy;
 
@@ -45,7 +46,12 @@ pub(crate) struct SandboxArgs {
     host: bool,
 
     /// Set a variable of the environment, or pass on the caller's
-    #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]")]
+    #[arg(
+        short = 'e',
+        long = "env",
+        value_name = "NAME[=VALUE]",
+        value_parser = OsStringValueParser::new().try_map(variable)
+    )]
     env: Vec<OsString>,
 
     /// Start the program in this folder of the sandbox
@@ -84,6 +90,16 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     exec: ExecArgs,
+}
+
+/// A variable must have a name.
+fn variable(text: OsString) -> Result<OsString, &'static str> {
+    match split_at_byte(&text, b'=') {
+        (name, _value) if name.is_empty() => {
+            Err("a variable is written NAME, to pass it on, or NAME=VALUE")
+        }
+        _ => Ok(text),
+    }
 }
 
 /// A job, and what it is confined by for as long as this lives.

@@ -1,6 +1,5 @@
 //! What the program can reach.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -51,8 +50,8 @@ pub(crate) struct NetworkArgs {
     dns: Vec<SocketAddr>,
 
     /// Name of the machine that the program sees
-    #[arg(long, default_value = "sandbox", value_name = "NAME")]
-    hostname: OsString,
+    #[arg(long, default_value = "sandbox", value_name = "NAME", value_parser = host_name)]
+    hostname: String,
 
     /// Add a line to /etc/hosts
     #[arg(long = "add-host", value_name = "NAME:IP", value_parser = host_line)]
@@ -123,12 +122,27 @@ fn server(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// What sethostname(2) takes, and what stands alone in `/etc/hosts`.
+fn host_name(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 64;
+    if text.is_empty() || text.len() > LONGEST || !is_plain(text) {
+        return Err(format!(
+            "{text:?} is no host name: 1 to {LONGEST} letters, digits, - _ and ."
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    name.chars().all(plain)
+}
+
 fn host_line(text: &str) -> Result<(String, IpAddr), String> {
     let (name, address) = text
         .split_once(':')
         .ok_or("a host is written NAME:IP, such as db:127.0.0.1")?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if name.is_empty() || !name.chars().all(plain) {
+    if name.is_empty() || !is_plain(name) {
         return Err(format!("{name:?} is no host name"));
     }
     let address = address.trim_matches(['[', ']']);
@@ -159,5 +173,9 @@ mod tests {
         assert!(host_line("db:[::1]").is_ok());
         assert!(host_line("db").is_err());
         assert!(host_line("d b:1.1.1.1").is_err());
+        assert!(host_name("build-1.local").is_ok());
+        for wrong in ["", "a b", "a\nb", &"a".repeat(65)] {
+            assert!(host_name(wrong).is_err(), "{wrong:?}");
+        }
     }
 }
