@@ -1,9 +1,10 @@
 //! What confines a program besides its view of files, as steps: namespaces,
 //! ids, limits, capabilities.
 
-use crate::error::LaunchError;
+use crate::capability::Capabilities;
+use crate::error::{IdError, LaunchError};
 use crate::host::Host;
-use crate::ids::{Helpers, Identity, Maker, inward};
+use crate::ids::{Helpers, IdRange, Identity, Maker, inward};
 use crate::isolation::{Isolation, Limit, Network, Resource, Terminal};
 use crate::plan::{IdMaps, Namespaces, Step, groups};
 use crate::strings::c_string;
@@ -38,7 +39,7 @@ pub(crate) fn plan(
         leave: Vec::new(),
         program: Vec::new(),
         finish: Vec::new(),
-        settle: vec![Step::DropBoundingSet],
+        settle: vec![Step::LimitBoundingSet(NONE)],
         namespaces: Namespaces::MOUNT
             | Namespaces::CGROUP
             | Namespaces::UTS
@@ -54,9 +55,14 @@ pub(crate) fn plan(
         confinement.init.push(Step::Loopback);
     }
     let hostname = Step::Hostname(c_string("host name", &sandbox.hostname)?);
-    confinement.init.extend([hostname, Step::PrivateMounts]);
-    let gone = [Step::DropCapabilities, Step::NoNewPrivs];
-    confinement.settle.extend(gone.clone());
+    confinement
+        .init
+        .extend([hostname.clone(), Step::PrivateMounts]);
+    if !sandbox.capabilities.is_empty() {
+        confinement.own_namespaces(sandbox, identity)?;
+        confinement.program.push(hostname);
+    }
+    confinement.settle.extend(have(NONE));
 
     let steps = &mut confinement.program;
     match sandbox.terminal {
@@ -70,12 +76,56 @@ pub(crate) fn plan(
         steps.push(Step::ForbidNamespaces);
     }
     steps.extend(limits(sandbox, host).map(Step::Limit));
-    confinement.finish.push(Step::DropBoundingSet);
-    confinement.finish.extend(gone);
+    let keep = sandbox.capabilities;
+    confinement.finish.push(Step::LimitBoundingSet(keep));
+    confinement.finish.extend(have(keep));
     Ok(confinement)
 }
 
+const NONE: Capabilities = Capabilities::NONE;
+
+/// The last of what is done about capabilities.
+fn have(capabilities: Capabilities) -> [Step; 3] {
+    [
+        Step::SetCapabilities(capabilities),
+        Step::CheckCapabilities(capabilities),
+        Step::NoNewPrivs,
+    ]
+}
+
 impl Confinement {
+    /// A program with capabilities gets namespaces of its own to have them
+    /// over. Its mounts and processes stay those of an outer user namespace,
+    /// where they are nothing.
+    fn own_namespaces(
+        &mut self,
+        sandbox: &Isolation,
+        identity: &Identity,
+    ) -> Result<(), LaunchError> {
+        self.program_namespaces = Namespaces::USER | Namespaces::UTS | Namespaces::IPC;
+        match identity.maker {
+            Maker::Root => {}
+            Maker::Nobody => return Err(LaunchError::CapabilitiesOfHost),
+            Maker::Caller | Maker::Helpers => {
+                let itself = |ranges: &[IdRange]| -> Result<Vec<_>, IdError> {
+                    let same = |range: &IdRange| {
+                        IdRange::new(range.inside(), range.inside(), range.count())
+                    };
+                    ranges.iter().map(same).collect()
+                };
+                let users = itself(&identity.users)?;
+                let groups = itself(&identity.group_ranges)?;
+                self.program_ids = Some(IdMaps::new(&users, &groups, false));
+                self.program.insert(0, Step::AwaitIds);
+            }
+        }
+        if sandbox.network == Network::None {
+            self.program_namespaces |= Namespaces::NET;
+            self.program.push(Step::Loopback);
+        }
+        Ok(())
+    }
+
     /// The user namespace, and who is who in it.
     fn take_ids(&mut self, identity: &Identity, caller: (u32, u32)) -> Result<(), LaunchError> {
         let (users, group_ranges) = (&identity.users, &identity.group_ranges);

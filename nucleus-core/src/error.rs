@@ -179,6 +179,25 @@ pub enum LaunchError {
         program: u32,
     },
 
+    /// A kernel whose Landlock cannot restrict what a policy does.
+    #[error("{why}, as the policy does; with best_effort = true in the policy it goes without")]
+    LandlockLacks {
+        /// What, and since when it can be.
+        why: String,
+    },
+
+    /// A policy of the user's where Landlock has to be off.
+    #[error(
+        "a Landlock policy cannot be enforced where sandboxes inside are allowed, which Landlock forbids"
+    )]
+    LandlockNested,
+
+    /// Capabilities without a user namespace to have them in.
+    #[error(
+        "a program without a user namespace (--userns host) can be given no capabilities: they would be the host's"
+    )]
+    CapabilitiesOfHost,
+
     /// A kernel without Landlock.
     #[error(
         "this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and landlock in the lsm= list of the kernel's command line); --no-landlock runs without it"
@@ -254,6 +273,59 @@ pub enum LaunchError {
     /// The sandbox's init process ended without a word about the program.
     #[error("the init process was killed, and the program with it")]
     InitDied,
+}
+
+/// What is wrong in a policy file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// It is not TOML, or not of the right form.
+    #[error("line {line}, column {column}: {message}")]
+    Form {
+        /// The line, from 1.
+        line: usize,
+        /// The byte in the line, from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+    },
+
+    /// It would have no effect.
+    #[error("the policy restricts nothing; give it a [[path]], ports in [tcp], or scopes")]
+    Nothing,
+}
+
+impl PolicyError {
+    pub(crate) fn new(text: &str, error: &toml::de::Error) -> Self {
+        let at = error.span().map_or(0, |span| span.start);
+        let before = text.as_bytes().get(..at).unwrap_or_default();
+        let line_start = before.iter().rposition(|&byte| byte == b'\n');
+        Self::Form {
+            line: before.iter().filter(|&&byte| byte == b'\n').count() + 1,
+            column: at - line_start.map_or(0, |newline| newline + 1) + 1,
+            message: error.message().to_owned(),
+        }
+    }
+
+    pub(crate) const fn nothing() -> Self {
+        Self::Nothing
+    }
+}
+
+/// A name that no capability has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no capability is called {name:?}; {}",
+    near.as_ref().map_or_else(
+        || "capabilities(7) lists them, such as net_bind_service".to_owned(),
+        |near| format!("did you mean {near:?}?"),
+    )
+)]
+pub struct UnknownCapability {
+    /// The name.
+    pub name: String,
+    /// A known one like it.
+    pub near: Option<String>,
 }
 
 /// Why a program cannot have the ids that were asked for.

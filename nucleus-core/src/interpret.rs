@@ -61,6 +61,7 @@ pub(crate) fn run(
         program: None,
         trees: Trees::new(),
         upper: None,
+        ruleset: None,
     };
     for (index, step) in steps.iter().enumerate() {
         state.run(step, prepared).map_err(|fault| Failure {
@@ -80,6 +81,8 @@ struct State<'a> {
     trees: Trees,
     /// Where the program's changes will be.
     upper: Option<OwnedFd>,
+    /// The Landlock ruleset that has been begun.
+    ruleset: Option<OwnedFd>,
 }
 
 /// Runs init's steps with an empty umask, so that files get the modes that the
@@ -107,6 +110,13 @@ pub(crate) fn run_program(steps: &[Step], prepared: &Prepared<'_>) -> Infallible
 pub(crate) const FAILED: i32 = 125;
 
 impl<'a> State<'a> {
+    fn ruleset(&self) -> Result<BorrowedFd<'_>, Fault> {
+        self.ruleset.as_ref().map(AsFd::as_fd).ok_or(Fault {
+            call: Call::LandlockCreateRuleset,
+            errno: Errno::BADF,
+        })
+    }
+
     fn run(&mut self, step: &'a Step, prepared: &Prepared<'_>) -> Result<(), Fault> {
         match step {
             Step::HideCommandLine => {
@@ -164,9 +174,20 @@ impl<'a> State<'a> {
             Step::ForbidNamespaces => privileges::forbid_namespaces(),
             Step::Limit(limit) => privileges::limit(*limit),
             Step::Become { uid, gid, groups } => ids::become_other(*uid, *gid, groups.as_deref()),
-            Step::DropBoundingSet => sys::clear_bounding_set().call(Call::Prctl),
-            Step::DropCapabilities => privileges::drop_capabilities(),
-            Step::Landlock(ruleset) => privileges::landlock(ruleset),
+            Step::LimitBoundingSet(keep) => sys::limit_bounding_set(keep.bits()).call(Call::Prctl),
+            Step::SetCapabilities(keep) => privileges::set_capabilities(*keep),
+            Step::CheckCapabilities(expected) => privileges::check_capabilities(*expected),
+            Step::Landlock(handled) => {
+                self.ruleset = Some(privileges::landlock(*handled)?);
+                Ok(())
+            }
+            Step::LandlockPath { path, rights } => {
+                privileges::landlock_path(self.ruleset()?, path, *rights)
+            }
+            Step::LandlockPort(port) => privileges::landlock_port(self.ruleset()?, *port),
+            Step::LandlockRestrict => {
+                sys::landlock_restrict(self.ruleset()?).call(Call::LandlockRestrictSelf)
+            }
             Step::Subreaper => {
                 rustix::process::set_child_subreaper(Pid::from_raw(1)).call(Call::Prctl)
             }

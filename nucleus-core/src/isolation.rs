@@ -4,7 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::capability::{Capabilities, Capability};
 use crate::ids::IdRange;
+use crate::landlock::LandlockPolicy;
 
 /// A sandbox. The default is safe: the host's programs read-only, a private
 /// home and `/tmp`, no network, no privilege.
@@ -41,6 +43,8 @@ pub struct Isolation {
     pub(crate) user_namespace: UserNamespace,
     pub(crate) user: Option<User>,
     pub(crate) groups: Vec<u32>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) landlock_policy: Option<LandlockPolicy>,
 }
 
 /// A file or folder of the host that the program sees.
@@ -218,6 +222,8 @@ impl Isolation {
             user_namespace: UserNamespace::Default,
             user: None,
             groups: Vec::new(),
+            capabilities: Capabilities::NONE,
+            landlock_policy: None,
         }
     }
 
@@ -355,6 +361,24 @@ impl Isolation {
     #[must_use]
     pub fn group(mut self, gid: u32) -> Self {
         self.groups.push(gid);
+        self
+    }
+
+    /// Lets the program have a capability, in its user namespace and over the
+    /// network, the host name, the IPC and the ids that are of the sandbox
+    /// alone. Over mounts, devices, modules, the clock and anything else of
+    /// the host it gives no power.
+    #[must_use]
+    pub fn capability(mut self, capability: Capability) -> Self {
+        self.capabilities.insert(capability);
+        self
+    }
+
+    /// Restricts the program by a Landlock policy besides; it holds with and
+    /// without [`Isolation::landlock`].
+    #[must_use]
+    pub fn landlock_policy(mut self, policy: LandlockPolicy) -> Self {
+        self.landlock_policy = Some(policy);
         self
     }
 }

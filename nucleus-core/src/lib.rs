@@ -17,6 +17,7 @@
 //!
 //! - `command`: what to start ([`Command`], [`View`], [`Stdio`])
 //! - `isolation`: what a sandbox is made of ([`Isolation`])
+//! - `capability`: capabilities by name ([`Capability`])
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
 //! - `host`, `source`, `layout`, `landlock`, `confine`: what a sandbox shows, grants and takes, as steps
@@ -33,6 +34,7 @@
 #![deny(unsafe_code)]
 
 mod autopsy;
+mod capability;
 mod child;
 mod command;
 mod confine;
@@ -61,13 +63,15 @@ mod strings;
 mod sys;
 mod terminal;
 
+pub use capability::Capability;
 pub use child::Child;
 pub use command::{Command, View};
-pub use error::{Cause, ChangesError, IdError, LaunchError};
+pub use error::{Cause, ChangesError, IdError, LaunchError, PolicyError, UnknownCapability};
 pub use ids::IdRange;
 pub use isolation::{
     Access, Isolation, Network, Resource, Terminal, TerminalSize, User, UserNamespace,
 };
+pub use landlock::{Enforcement, LandlockPolicy};
 pub use overlay::{Change, Changes, Kind, Withheld};
 pub use plan::Plan;
 pub use stdio::Stdio;

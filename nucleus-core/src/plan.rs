@@ -6,8 +6,10 @@ use std::fmt;
 use nucleus_seccomp::{InstallFlags, Program};
 use rustix::process::Gid;
 
+use crate::capability::Capabilities;
 use crate::ids::{Helpers, IdRange};
 use crate::isolation::{Limit, TerminalSize};
+use crate::landlock::Rights;
 use crate::overlay::Overlay;
 use crate::secret::Secret;
 use crate::source::Source;
@@ -105,15 +107,40 @@ bitflags::bitflags! {
     }
 }
 
-/// A Landlock ruleset.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a Landlock ruleset denies without a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ruleset {
-    /// `LANDLOCK_ACCESS_FS_*` that are denied without a rule.
-    pub(crate) handled: u64,
+    pub(crate) files: Rights,
+    /// `LANDLOCK_ACCESS_NET_*`.
+    pub(crate) ports: u64,
     /// `LANDLOCK_SCOPE_*`.
-    pub(crate) scoped: u64,
-    /// What is allowed beneath a path.
-    pub(crate) rules: Vec<(CString, u64)>,
+    pub(crate) scopes: u64,
+}
+
+/// A TCP port that may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Port {
+    pub(crate) port: u16,
+    /// One of `LANDLOCK_ACCESS_NET_*`.
+    pub(crate) access: u64,
+}
+
+impl fmt::Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            (self.files.bits() != 0, "files"),
+            (self.ports & 1 != 0, "TCP bind"),
+            (self.ports & 2 != 0, "TCP connect"),
+            (self.scopes & 1 != 0, "abstract sockets"),
+            (self.scopes & 2 != 0, "signals"),
+        ];
+        let kinds = kinds.into_iter().filter(|(is_there, _kind)| *is_there);
+        for (index, (_is_there, kind)) in kinds.enumerate() {
+            let before = if index == 0 { "" } else { ", " };
+            write!(f, "{before}{kind}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The most host files that one sandbox can show: what the child has room for
@@ -213,12 +240,21 @@ pub(crate) enum Step {
         gid: u32,
         groups: Option<Vec<Gid>>,
     },
-    /// Empty the capability bounding set, which needs a capability itself.
-    DropBoundingSet,
-    /// Empty the other four capability sets.
-    DropCapabilities,
-    /// Restrict this process with Landlock.
+    /// Leave these in the capability bounding set, which needs a capability
+    /// itself.
+    LimitBoundingSet(Capabilities),
+    /// Have these in the other four capability sets.
+    SetCapabilities(Capabilities),
+    /// Fail unless all five sets are these.
+    CheckCapabilities(Capabilities),
+    /// Begin a Landlock ruleset.
     Landlock(Ruleset),
+    /// Allow something beneath a path.
+    LandlockPath { path: CString, rights: Rights },
+    /// Allow a port.
+    LandlockPort(Port),
+    /// Restrict this process with the ruleset.
+    LandlockRestrict,
     /// `PR_SET_CHILD_SUBREAPER`: orphaned descendants become init's children.
     Subreaper,
     /// Die with init: `PR_SET_PDEATHSIG` with SIGKILL.
@@ -360,11 +396,24 @@ impl fmt::Display for Step {
                 }
                 Ok(())
             }
-            Self::DropBoundingSet => f.write_str("empty the capability bounding set"),
-            Self::DropCapabilities => f.write_str("drop every capability"),
-            Self::Landlock(ruleset) => {
-                write!(f, "restrict with Landlock ({} rules)", ruleset.rules.len())
+            Self::LimitBoundingSet(keep) if keep.is_empty() => {
+                f.write_str("empty the capability bounding set")
             }
+            Self::LimitBoundingSet(keep) => {
+                write!(f, "limit the capability bounding set to {keep}")
+            }
+            Self::SetCapabilities(keep) if keep.is_empty() => f.write_str("drop every capability"),
+            Self::SetCapabilities(keep) => write!(f, "drop every capability but {keep}"),
+            Self::CheckCapabilities(_) => f.write_str("check all five sets of capabilities"),
+            Self::Landlock(ruleset) => write!(f, "begin a Landlock ruleset: {ruleset}"),
+            Self::LandlockPath { path, rights } => write!(f, "allow {rights} beneath {path:?}"),
+            Self::LandlockPort(Port { port, access: 1 }) => {
+                write!(f, "allow to bind to TCP port {port}")
+            }
+            Self::LandlockPort(Port { port, .. }) => {
+                write!(f, "allow to connect to TCP port {port}")
+            }
+            Self::LandlockRestrict => f.write_str("restrict with Landlock"),
             Self::Subreaper => f.write_str("adopt the program's orphans"),
             Self::DieWithInit => f.write_str("tie the program's life to init's"),
             Self::Connect(stream) => write!(f, "connect {stream}"),

@@ -1,14 +1,18 @@
-//! The steps that take privileges away, in the child.
+//! The steps that take privileges away, or leave some, in the child.
 
-use std::os::fd::AsFd;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Rlimit;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::capability::Capabilities;
 use crate::isolation::{Limit, Resource};
-use crate::plan::Ruleset;
+use crate::landlock::Rights;
+use crate::plan::{Port, Ruleset};
 use crate::report::{Call, Context, Fault};
 use crate::sys;
 
@@ -49,27 +53,68 @@ pub(crate) fn limit(limit: Limit) -> Result<(), Fault> {
     rustix::process::setrlimit(resource, both).call(Call::Prlimit)
 }
 
-/// Ambient, effective, permitted and inheritable. With the bounding set empty
-/// too, no exec gives any back.
-pub(crate) fn drop_capabilities() -> Result<(), Fault> {
+/// Effective, permitted, inheritable and ambient, so that exec gives a program
+/// of any user exactly these: with a bounding set that has no more, it gives
+/// none back.
+pub(crate) fn set_capabilities(keep: Capabilities) -> Result<(), Fault> {
     rustix::thread::clear_ambient_capability_set().call(Call::Prctl)?;
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
+    let set = CapabilitySet::from_bits_retain(keep.bits());
+    let sets = CapabilitySets {
+        effective: set,
+        permitted: set,
+        inheritable: set,
     };
-    rustix::thread::set_capabilities(None, none).call(Call::Capset)
+    rustix::thread::set_capabilities(None, sets).call(Call::Capset)?;
+    for one in set.iter() {
+        rustix::thread::configure_capability_in_ambient_set(one, true).call(Call::Prctl)?;
+    }
+    Ok(())
 }
 
-pub(crate) fn landlock(rules: &Ruleset) -> Result<(), Fault> {
-    let ruleset =
-        sys::landlock_ruleset(rules.handled, rules.scoped).call(Call::LandlockCreateRuleset)?;
-    for (path, allowed) in &rules.rules {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let beneath =
-            rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty()).call(Call::Open)?;
-        sys::landlock_allow(ruleset.as_fd(), beneath.as_fd(), *allowed)
-            .call(Call::LandlockAddRule)?;
+/// Reads all five sets back.
+pub(crate) fn check_capabilities(expected: Capabilities) -> Result<(), Fault> {
+    let sets = rustix::thread::capabilities(None).call(Call::Capget)?;
+    let (bounding, ambient) = sys::bounding_and_ambient().call(Call::Prctl)?;
+    let found = [
+        sets.effective.bits(),
+        sets.permitted.bits(),
+        sets.inheritable.bits(),
+        bounding,
+        ambient,
+    ];
+    if found == [expected.bits(); 5] {
+        return Ok(());
     }
-    sys::landlock_restrict(ruleset.as_fd()).call(Call::LandlockRestrictSelf)
+    Err(Fault {
+        call: Call::Capget,
+        errno: Errno::PERM,
+    })
+}
+
+pub(crate) fn landlock(handled: Ruleset) -> Result<OwnedFd, Fault> {
+    sys::landlock_ruleset(handled.files.bits(), handled.ports, handled.scopes)
+        .call(Call::LandlockCreateRuleset)
+}
+
+/// What folders have rights for, files have not.
+pub(crate) fn landlock_path(
+    ruleset: BorrowedFd<'_>,
+    path: &CStr,
+    rights: Rights,
+) -> Result<(), Fault> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let beneath = rustix::fs::openat(CWD, path, flags, Mode::empty()).call(Call::Open)?;
+    let stat = rustix::fs::fstat(&beneath).call(Call::Stat)?;
+    let rights = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => rights,
+        _ => rights.intersection(Rights::OF_FILES),
+    };
+    if rights == Rights::default() {
+        return Ok(());
+    }
+    sys::landlock_allow(ruleset, beneath.as_fd(), rights.bits()).call(Call::LandlockAddRule)
+}
+
+pub(crate) fn landlock_port(ruleset: BorrowedFd<'_>, port: Port) -> Result<(), Fault> {
+    sys::landlock_allow_port(ruleset, port.port, port.access).call(Call::LandlockAddRule)
 }

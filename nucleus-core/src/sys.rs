@@ -368,9 +368,13 @@ pub(crate) fn new_session_keyring() -> Result<(), Errno> {
     }
 }
 
-/// Drops every capability that the kernel knows from the bounding set.
-pub(crate) fn clear_bounding_set() -> Result<(), Errno> {
+/// Drops every capability that the kernel knows from the bounding set, but
+/// those of `keep` (bit N for capability N).
+pub(crate) fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
     for capability in 0..64_u32 {
+        if keep & 1 << capability != 0 {
+            continue;
+        }
         // SAFETY: PR_CAPBSET_DROP takes a number.
         let ret = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
         match syscall_result(ret.into()) {
@@ -381,6 +385,26 @@ pub(crate) fn clear_bounding_set() -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// The bounding and the ambient set, bit N for capability N.
+pub(crate) fn bounding_and_ambient() -> Result<(u64, u64), Errno> {
+    let (mut bounding, mut ambient) = (0, 0);
+    for capability in 0..64_u32 {
+        // SAFETY: PR_CAPBSET_READ takes a number.
+        let ret = unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) };
+        match syscall_result(ret.into()) {
+            Ok(is_in) => bounding |= u64::from(is_in == 1) << capability,
+            // One past the last.
+            Err(Errno::INVAL) if capability > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+        let is_set = libc::PR_CAP_AMBIENT_IS_SET;
+        // SAFETY: PR_CAP_AMBIENT_IS_SET takes a number.
+        let ret = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, is_set, capability, 0, 0) };
+        ambient |= u64::from(syscall_result(ret.into())? == 1) << capability;
+    }
+    Ok((bounding, ambient))
 }
 
 /// `LANDLOCK_CREATE_RULESET_VERSION`, `include/uapi/linux/landlock.h`.
@@ -405,10 +429,10 @@ pub fn landlock_abi() -> u32 {
 }
 
 /// A ruleset that denies the given accesses and scopes until rules allow some.
-pub(crate) fn landlock_ruleset(handled: u64, scoped: u64) -> Result<OwnedFd, Errno> {
+pub(crate) fn landlock_ruleset(handled: u64, ports: u64, scoped: u64) -> Result<OwnedFd, Errno> {
     // `struct landlock_ruleset_attr`: file accesses, network accesses, scopes.
     // A kernel that does not know the later fields takes them when they are 0.
-    let attr = [handled, 0, scoped];
+    let attr = [handled, ports, scoped];
     // SAFETY: `attr` is as long as the size says.
     let ret = unsafe {
         libc::syscall(
@@ -445,6 +469,30 @@ pub(crate) fn landlock_allow(
             ruleset.as_raw_fd(),
             LANDLOCK_RULE_PATH_BENEATH,
             &raw const rule,
+            0,
+        )
+    };
+    syscall_result(ret).map(drop)
+}
+
+/// `LANDLOCK_RULE_NET_PORT`.
+const LANDLOCK_RULE_NET_PORT: c_int = 2;
+
+/// Allows `allowed` for a TCP port.
+pub(crate) fn landlock_allow_port(
+    ruleset: BorrowedFd<'_>,
+    port: u16,
+    allowed: u64,
+) -> Result<(), Errno> {
+    // `struct landlock_net_port_attr`: accesses, port.
+    let rule = [allowed, u64::from(port)];
+    // SAFETY: `rule` has the layout of the rule type.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            LANDLOCK_RULE_NET_PORT,
+            rule.as_ptr(),
             0,
         )
     };

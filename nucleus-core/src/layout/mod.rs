@@ -87,7 +87,13 @@ pub(crate) fn plan(
     steps.push(Step::Chdir(c_string("path", folder)?));
     steps.append(&mut confinement.finish);
     if sandbox.landlock && !sandbox.nested {
-        steps.push(Step::Landlock(build.grants.ruleset()?));
+        steps.extend(build.grants.steps()?);
+    }
+    if let Some(policy) = &sandbox.landlock_policy {
+        if sandbox.nested {
+            return Err(LaunchError::LandlockNested);
+        }
+        steps.extend(policy.steps(host.landlock_abi)?);
     }
     Ok(Layout {
         init,

@@ -5,6 +5,7 @@ mod exec;
 mod files;
 mod ids;
 mod network;
+mod privileges;
 mod rlimits;
 mod terminal;
 mod time;
@@ -26,6 +27,7 @@ use self::exec::ExecArgs;
 use self::files::FileArgs;
 use self::ids::IdArgs;
 use self::network::NetworkArgs;
+use self::privileges::PrivilegeArgs;
 use self::rlimits::RlimitArgs;
 use self::terminal::TerminalArgs;
 use self::time::TimeArgs;
@@ -42,6 +44,7 @@ pub(crate) struct SandboxArgs {
     #[arg(long, conflicts_with_all = [
         "volumes", "workspace", "on_exit", "secrets", "tmpfs", "network", "hostname", "hosts", "no_landlock",
         "allow_nested", "limits", "tty", "userns", "uid_maps", "gid_maps", "user", "groups",
+        "capabilities", "capabilities_policy", "landlock_policy",
     ])]
     host: bool,
 
@@ -72,6 +75,9 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     ids: IdArgs,
+
+    #[command(flatten)]
+    privileges: PrivilegeArgs,
 
     #[command(flatten)]
     network: NetworkArgs,
@@ -184,6 +190,7 @@ impl SandboxArgs {
             .landlock(!self.no_landlock)
             .nested(self.allow_nested);
         let sandbox = self.ids.apply(sandbox);
+        let sandbox = self.privileges.read()?.apply(sandbox);
         let sandbox = self.network.apply(sandbox, network);
         let sandbox = self.rlimits.apply(sandbox);
         let sandbox = self.files.apply(sandbox)?;
@@ -206,7 +213,8 @@ impl SandboxArgs {
     /// names: what conditions of a profile are decided by.
     pub(crate) fn capabilities(&self) -> anyhow::Result<BTreeSet<String>> {
         if !self.host {
-            return Ok(BTreeSet::new());
+            let added = self.privileges.read()?.capabilities;
+            return Ok(added.iter().map(ToString::to_string).collect());
         }
         let bounding = caps::read(None, CapSet::Effective)
             .context("cannot read the capabilities of this process")?;

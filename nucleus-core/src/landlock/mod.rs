@@ -1,18 +1,25 @@
-//! The grants of the mounts again, as a Landlock ruleset: a second wall that
-//! also stands where a mount is missed.
+//! Landlock: the grants of the mounts again, as a second wall that also stands
+//! where a mount is missed, and policies of the user.
+
+mod policy;
+mod rights;
 
 use std::path::Path;
 
+pub use self::policy::{Enforcement, LandlockPolicy};
+pub(crate) use self::rights::Rights;
 use landlock::{ABI, Access as _, AccessFs, BitFlags, Scope};
 
 use crate::error::LaunchError;
-use crate::plan::Ruleset;
+use crate::plan::{Ruleset, Step};
 use crate::strings::c_string;
 
 /// What the program may do beneath which path.
 #[derive(Debug)]
 pub(crate) struct Grants {
     abi: ABI,
+    /// The accesses to TCP ports that are denied.
+    ports: u64,
     rules: Vec<(std::ffi::CString, BitFlags<AccessFs>)>,
 }
 
@@ -35,6 +42,7 @@ impl Grants {
         let root = (c"/".to_owned(), AccessFs::from_read(abi));
         Self {
             abi,
+            ports: 0,
             rules: vec![root],
         }
     }
@@ -70,24 +78,25 @@ impl Grants {
         Ok(())
     }
 
-    /// The ruleset.
-    pub(crate) fn ruleset(&self) -> Result<Ruleset, LaunchError> {
+    /// The steps that enforce them.
+    pub(crate) fn steps(&self) -> Result<Vec<Step>, LaunchError> {
         if self.abi == ABI::Unsupported {
             return Err(LaunchError::NoLandlock);
         }
-        let scoped = if self.abi >= ABI::V6 {
-            (Scope::AbstractUnixSocket | Scope::Signal).bits()
-        } else {
-            0
-        };
-        Ok(Ruleset {
-            handled: AccessFs::from_all(self.abi).bits(),
-            scoped,
-            rules: self
-                .rules
-                .iter()
-                .map(|(path, access)| (path.clone(), access.bits()))
-                .collect(),
-        })
+        let mut steps = vec![Step::Landlock(Ruleset {
+            files: Rights::from_bits(AccessFs::from_all(self.abi).bits()),
+            ports: self.ports,
+            scopes: if self.abi >= ABI::V6 {
+                (Scope::AbstractUnixSocket | Scope::Signal).bits()
+            } else {
+                0
+            },
+        })];
+        steps.extend(self.rules.iter().map(|(path, access)| Step::LandlockPath {
+            path: path.clone(),
+            rights: Rights::from_bits(access.bits()),
+        }));
+        steps.push(Step::LandlockRestrict);
+        Ok(steps)
     }
 }
