@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::error::{PolicyError, UnknownCapability};
 
@@ -43,20 +44,17 @@ impl Capability {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Policy {
-            add: Vec<Name>,
-        }
-        #[derive(Deserialize)]
-        #[serde(try_from = "String")]
-        struct Name(Capability);
-        impl TryFrom<String> for Name {
-            type Error = UnknownCapability;
-            fn try_from(name: String) -> Result<Self, UnknownCapability> {
-                name.parse().map(Self)
-            }
+            add: Vec<Spanned<String>>,
         }
         let policy: Policy =
             toml::from_str(toml).map_err(|error| PolicyError::new(toml, &error))?;
-        Ok(policy.add.into_iter().map(|Name(name)| name).collect())
+        let parse = |name: &Spanned<String>| {
+            let wrong = |error: UnknownCapability| {
+                PolicyError::at(toml, name.span().start, error.to_string())
+            };
+            name.get_ref().parse().map_err(wrong)
+        };
+        policy.add.iter().map(parse).collect()
     }
 }
 

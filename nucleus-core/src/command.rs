@@ -17,10 +17,6 @@ use crate::stdio::Stdio;
 
 /// What the program can see.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a command has one and moves it once"
-)]
 #[non_exhaustive]
 pub enum View {
     /// All that this process sees: no namespace, no mount, no drop of
@@ -31,6 +27,17 @@ pub enum View {
     /// A sandbox. The environment is cleared but for what names languages,
     /// the terminal, PATH and HOME.
     Isolated(Isolation),
+    /// What of a sandbox an unprivileged user can have where the host forbids
+    /// user namespaces: Landlock, limits, no_new_privs, a clean environment
+    /// without a home, no capability. Everything else is the host's: the
+    /// program sees its processes, and of its files what Landlock leaves,
+    /// where they are. Landlock does not forbid to change modes, owners and
+    /// times, nor sockets and IPC: use [`Profile::sandbox_reduced`] for the
+    /// filter. This process becomes non-dumpable (prctl(2)), so that the
+    /// program, whose user is the same, cannot trace it.
+    ///
+    /// [`Profile::sandbox_reduced`]: nucleus_seccomp::Profile::sandbox_reduced
+    Reduced(Isolation),
 }
 
 /// A program to start, as [`std::process::Command`].

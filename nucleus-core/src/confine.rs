@@ -178,7 +178,7 @@ impl Confinement {
 /// The limits that were asked for, and one on tasks in any case. The kernel
 /// counts a user's tasks in each user namespace (5.14), so this one is the
 /// sandbox's alone.
-fn limits(sandbox: &Isolation, host: &Host) -> impl Iterator<Item = Limit> {
+pub(crate) fn limits(sandbox: &Isolation, host: &Host) -> impl Iterator<Item = Limit> {
     const TASKS: u64 = 4096;
     let is_set = |limit: &Limit| limit.resource == Resource::Processes;
     let tasks = Limit {

@@ -186,6 +186,25 @@ pub enum LaunchError {
         why: String,
     },
 
+    /// The reduced sandbox, for root.
+    #[error(
+        "--no-userns is for users without privilege, and would leave root what is root's; without user namespaces root has --userns host"
+    )]
+    ReducedRoot,
+
+    /// The reduced sandbox without what it is made of.
+    #[error(
+        "without namespaces and without Landlock nothing would keep the program from the host's files; leave --no-landlock out, or --host says so"
+    )]
+    ReducedToNothing,
+
+    /// The reduced sandbox, with something that it cannot have.
+    #[error("{what} takes a namespace, and --no-userns does without all; leave one of the two out")]
+    NeedsNamespaces {
+        /// What was asked for.
+        what: &'static str,
+    },
+
     /// A policy of the user's where Landlock has to be off.
     #[error(
         "a Landlock policy cannot be enforced where sandboxes inside are allowed, which Landlock forbids"
@@ -298,12 +317,17 @@ pub enum PolicyError {
 impl PolicyError {
     pub(crate) fn new(text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map_or(0, |span| span.start);
+        Self::at(text, at, error.message().to_owned())
+    }
+
+    /// Something wrong with what begins at this byte of the text.
+    pub(crate) fn at(text: &str, at: usize, message: String) -> Self {
         let before = text.as_bytes().get(..at).unwrap_or_default();
         let line_start = before.iter().rposition(|&byte| byte == b'\n');
         Self::Form {
             line: before.iter().filter(|&&byte| byte == b'\n').count() + 1,
             column: at - line_start.map_or(0, |newline| newline + 1) + 1,
-            message: error.message().to_owned(),
+            message,
         }
     }
 

@@ -5,12 +5,12 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nucleus_seccomp::{Arch, InstallFlags, SeccompData};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{DumpableBehavior, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::autopsy::Autopsy;
 use crate::child::{Child, Launched};
@@ -23,6 +23,7 @@ use crate::init::{self, Init};
 use crate::interpret::Prepared;
 use crate::layout::{self, Held, Layout};
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
+use crate::reduced;
 use crate::report::Report;
 use crate::stat;
 use crate::stdio::{Stdio, above_streams};
@@ -47,7 +48,7 @@ pub(crate) struct Strings {
 /// know of the host, and changes nothing.
 pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     let mut layout = match &command.view {
-        View::Host => None,
+        View::Host | View::Reduced(_) => None,
         View::Isolated(sandbox) => {
             let host = Host::read(random()?);
             let wish = Wish {
@@ -69,6 +70,11 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         }
     };
     let variables = match &layout {
+        None if matches!(command.view, View::Reduced(_)) => {
+            let home = Path::new(reduced::HOME);
+            let caller = environment::sandboxed(env::vars_os(), home);
+            command.env.resolve(caller)
+        }
         None => command.env.resolve(env::vars_os()),
         Some(layout) => command
             .env
@@ -134,6 +140,11 @@ fn in_hosts_view(command: &Command) -> Result<Plan, LaunchError> {
     program.push(Step::CloseFds);
     if let Some(folder) = &command.current_dir {
         program.push(Step::Chdir(c_string("path", folder)?));
+    }
+    if let View::Reduced(sandbox) = &command.view {
+        let host = Host::read(random()?);
+        let folder = command.current_dir.as_deref();
+        program.extend(reduced::steps(sandbox, &host, &command.program, folder)?);
     }
     Ok(Plan {
         init: vec![Step::Subreaper],
@@ -277,6 +288,10 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
         sys::clone_process(plan.namespaces.bits(), cgroup, || init::main(&init))
             .map_err(|errno| namespaces_refused(plan.namespaces, errno))?
     };
+    if matches!(command.view, View::Reduced(_)) {
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(parent("close this process to tracers"))?;
+    }
     if let Some(helpers) = &plan.helpers {
         map_by_helpers(helpers, &init, &status)?;
     }

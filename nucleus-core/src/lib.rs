@@ -20,7 +20,7 @@
 //! - `capability`: capabilities by name ([`Capability`])
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
-//! - `host`, `source`, `layout`, `landlock`, `confine`: what a sandbox shows, grants and takes, as steps
+//! - `host`, `source`, `layout`, `landlock`, `confine`, `reduced`: what a sandbox shows, grants and takes, as steps
 //! - `interpret`, with `ids`, `mounts`, `secret`, `privileges` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`: what children tell the parent
@@ -54,6 +54,7 @@ mod mounts;
 mod overlay;
 mod plan;
 mod privileges;
+mod reduced;
 mod report;
 mod secret;
 mod source;

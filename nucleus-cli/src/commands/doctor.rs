@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use nucleus_audit::{LogKind, LogPurpose, LogSource, PtraceMode};
 use nucleus_cgroup::{Controller, Host, Place};
-use nucleus_core::{Access, Command, Isolation, Stdio, View};
+use nucleus_core::{Access, Command, Isolation, Stdio, UserNamespace, View};
 use nucleus_seccomp::{Action, Insn, Program};
 use serde::Serialize;
 
@@ -79,6 +79,21 @@ fn examine() -> Vec<Finding> {
             || sandbox(Isolation::new()),
         ),
         finding("sandbox in a sandbox", "--allow-nested", nested),
+        finding(
+            "ids that own nothing",
+            "--userns nomap, --userns auto, --uidmap",
+            other_ids(),
+        ),
+        finding(
+            "capabilities inside",
+            "--cap-add, --caps-policy",
+            capability(),
+        ),
+        finding(
+            "reduced sandbox",
+            "--no-userns, where there is no default sandbox",
+            reduced(),
+        ),
         finding(
             "write grants",
             "--workspace, --volume SRC:DST:rw",
@@ -173,6 +188,23 @@ fn succeeds(command: &mut Command) -> anyhow::Result<()> {
 fn sandbox(sandbox: Isolation) -> anyhow::Result<&'static str> {
     succeeds(quiet("true").view(View::Isolated(sandbox)))?;
     Ok("namespaces, mounts, ids, capabilities and Landlock are in force")
+}
+
+fn other_ids() -> anyhow::Result<&'static str> {
+    let sandbox = Isolation::new().user_namespace(UserNamespace::NoMap);
+    succeeds(quiet("true").view(View::Isolated(sandbox)))?;
+    Ok("a range of ids is there to be mapped")
+}
+
+fn capability() -> anyhow::Result<&'static str> {
+    let sandbox = Isolation::new().capability("net_bind_service".parse()?);
+    succeeds(quiet("true").view(View::Isolated(sandbox)))?;
+    Ok("tried with CAP_NET_BIND_SERVICE, over a network of its own")
+}
+
+fn reduced() -> anyhow::Result<&'static str> {
+    succeeds(quiet("true").view(View::Reduced(Isolation::new())))?;
+    Ok("Landlock, limits and no_new_privs are in force without namespaces")
 }
 
 fn nested() -> anyhow::Result<&'static str> {

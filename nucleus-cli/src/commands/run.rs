@@ -104,11 +104,11 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         }
         resolve(&profile)
     };
-    let special = match path {
-        Some(path) => Some(resolve(&profile_file::read(path, *fingerprint)?)?),
-        None if args.sandbox.nested() => Some(with_others(Profile::sandbox_nested())?),
-        None if !allow_arch.is_empty() => Some(with_others(Profile::sandbox_default())?),
-        None => None,
+    let special = match (path, args.sandbox.profile()?) {
+        (Some(path), _) => Some(resolve(&profile_file::read(path, *fingerprint)?)?),
+        (None, Some(profile)) => Some(with_others(profile)?),
+        (None, None) if !allow_arch.is_empty() => Some(with_others(Profile::sandbox_default())?),
+        (None, None) => None,
     };
     // The default is compiled already, and resolved only where that is not enough.
     let is_default = special.is_none();

@@ -8,7 +8,7 @@ use std::path::Path;
 
 pub use self::policy::{Enforcement, LandlockPolicy};
 pub(crate) use self::rights::Rights;
-use landlock::{ABI, Access as _, AccessFs, BitFlags, Scope};
+use landlock::{ABI, Access as _, AccessFs, AccessNet, BitFlags, Scope};
 
 use crate::error::LaunchError;
 use crate::plan::{Ruleset, Step};
@@ -29,22 +29,46 @@ const NEVER: [AccessFs; 2] = [AccessFs::MakeChar, AccessFs::MakeBlock];
 impl Grants {
     /// Reading and executing everywhere: what is there was put there.
     pub(crate) fn new(abi: u32) -> Self {
-        let abi = match abi {
-            0 => ABI::Unsupported,
-            1 => ABI::V1,
-            2 => ABI::V2,
-            3 => ABI::V3,
-            4 => ABI::V4,
-            5 => ABI::V5,
-            6 => ABI::V6,
-            _ => ABI::V7,
-        };
-        let root = (c"/".to_owned(), AccessFs::from_read(abi));
+        let mut grants = Self::nothing(abi);
+        let root = (c"/".to_owned(), AccessFs::from_read(grants.abi));
+        grants.rules.push(root);
+        grants
+    }
+
+    pub(crate) fn nothing(abi: u32) -> Self {
         Self {
-            abi,
+            abi: match abi {
+                0 => ABI::Unsupported,
+                1 => ABI::V1,
+                2 => ABI::V2,
+                3 => ABI::V3,
+                4 => ABI::V4,
+                5 => ABI::V5,
+                6 => ABI::V6,
+                _ => ABI::V7,
+            },
             ports: 0,
-            rules: vec![root],
+            rules: Vec::new(),
         }
+    }
+
+    /// No TCP port, where the kernel can say so.
+    pub(crate) fn no_ports(&mut self) {
+        self.ports = AccessNet::from_all(self.abi).bits();
+    }
+
+    /// Reading.
+    pub(crate) fn read(&mut self, path: &Path) -> Result<(), LaunchError> {
+        let access = AccessFs::ReadFile | AccessFs::ReadDir;
+        self.rules.push((c_string("path", path)?, access));
+        Ok(())
+    }
+
+    /// Reading and executing.
+    pub(crate) fn execute(&mut self, path: &Path) -> Result<(), LaunchError> {
+        let access = AccessFs::from_read(self.abi);
+        self.rules.push((c_string("path", path)?, access));
+        Ok(())
     }
 
     /// Every access to a file or folder.

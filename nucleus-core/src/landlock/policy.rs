@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, PathBuf};
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::rights::Rights;
 use crate::error::{LaunchError, PolicyError};
@@ -46,7 +47,7 @@ pub struct LandlockPolicy {
     paths: BTreeMap<PathBuf, Rights>,
     bind: Option<BTreeSet<u16>>,
     connect: Option<BTreeSet<u16>>,
-    scopes: BTreeSet<Scope>,
+    scopes: u64,
     best_effort: bool,
 }
 
@@ -64,72 +65,80 @@ pub enum Enforcement {
     Off(String),
 }
 
-/// `LANDLOCK_SCOPE_*`, since ABI 6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Scope {
-    AbstractUnixSocket,
-    Signal,
-}
-
+/// The file. What stands in a list is looked at by [`each`], which knows its
+/// place; for serde a list is one thing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
     best_effort: bool,
     #[serde(default)]
-    scopes: BTreeSet<Scope>,
+    scopes: Vec<Spanned<String>>,
     #[serde(default)]
     path: Vec<Beneath>,
-    tcp: Option<Tcp>,
+    #[serde(default)]
+    tcp: Tcp,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Beneath {
-    beneath: Vec<Absolute>,
-    allow: Vec<Right>,
+    beneath: Vec<Spanned<String>>,
+    allow: Vec<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Tcp {
-    bind: Option<BTreeSet<u16>>,
-    connect: Option<BTreeSet<u16>>,
+    bind: Option<Vec<Spanned<i64>>>,
+    connect: Option<Vec<Spanned<i64>>>,
 }
 
-#[derive(Deserialize)]
-#[serde(try_from = "PathBuf")]
-struct Absolute(PathBuf);
+/// Looks at each entry of a list.
+fn each<'a, T, U>(
+    text: &str,
+    list: &'a [Spanned<T>],
+    look: impl Fn(&'a T) -> Result<U, String>,
+) -> Result<Vec<U>, PolicyError> {
+    let entries = list.iter().map(|entry| {
+        let wrong = |message| PolicyError::at(text, entry.span().start, message);
+        look(entry.get_ref()).map_err(wrong)
+    });
+    entries.collect()
+}
 
-impl TryFrom<PathBuf> for Absolute {
-    type Error = String;
+fn absolute(path: &String) -> Result<PathBuf, String> {
+    let path = PathBuf::from(path);
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if path.is_absolute() && path.components().all(plain) {
+        return Ok(path);
+    }
+    Err(format!("{path:?} is no absolute path without .. parts"))
+}
 
-    fn try_from(path: PathBuf) -> Result<Self, String> {
-        let parts = |part| matches!(part, Component::RootDir | Component::Normal(_));
-        if path.is_absolute() && path.components().all(parts) {
-            return Ok(Self(path));
-        }
-        Err(format!("{path:?} is no absolute path without .. parts"))
+fn right(name: &String) -> Result<Rights, String> {
+    Rights::named(name).ok_or_else(|| {
+        let names: Vec<_> = Rights::names().collect();
+        format!(
+            "no right is called {name:?}; there are {}",
+            names.join(", ")
+        )
+    })
+}
+
+/// `LANDLOCK_SCOPE_*`, since ABI 6.
+fn scope(name: &String) -> Result<u64, String> {
+    match name.as_str() {
+        "abstract_unix_socket" => Ok(1),
+        "signal" => Ok(2),
+        _ => Err(format!(
+            "no scope is called {name:?}; there are abstract_unix_socket, signal"
+        )),
     }
 }
 
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct Right(Rights);
-
-impl TryFrom<String> for Right {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        Rights::named(&name).map(Self).ok_or_else(|| {
-            let names: Vec<_> = Rights::names().collect();
-            format!(
-                "no right is called {name:?}; there are {}",
-                names.join(", ")
-            )
-        })
-    }
+fn port(number: &i64) -> Result<u16, String> {
+    u16::try_from(*number).map_err(|_too_large| format!("{number} is no port; the last is 65535"))
 }
 
 /// `LANDLOCK_ACCESS_NET_BIND_TCP` and `_CONNECT_TCP`, since ABI 4.
@@ -149,24 +158,26 @@ impl LandlockPolicy {
     pub fn from_toml(text: &str) -> Result<Self, PolicyError> {
         let file: File = toml::from_str(text).map_err(|error| PolicyError::new(text, &error))?;
         let mut paths = BTreeMap::new();
-        for Beneath { beneath, allow } in file.path {
-            let allowed = allow
-                .iter()
-                .fold(Rights::default(), |all, Right(right)| all.union(*right));
-            for Absolute(path) in beneath {
+        for Beneath { beneath, allow } in &file.path {
+            let allowed = each(text, allow, right)?;
+            for path in each(text, beneath, absolute)? {
                 let rights: &mut Rights = paths.entry(path).or_default();
-                *rights = rights.union(allowed);
+                *rights = allowed.iter().copied().fold(*rights, Rights::union);
             }
         }
-        let (bind, connect) = file.tcp.map_or((None, None), |tcp| (tcp.bind, tcp.connect));
+        let ports = |list: &Option<Vec<_>>| -> Result<Option<BTreeSet<_>>, PolicyError> {
+            let list = list.as_ref().map(|list| each(text, list, port));
+            Ok(list.transpose()?.map(BTreeSet::from_iter))
+        };
+        let scopes = each(text, &file.scopes, scope)?;
         let policy = Self {
             paths,
-            bind,
-            connect,
-            scopes: file.scopes,
+            bind: ports(&file.tcp.bind)?,
+            connect: ports(&file.tcp.connect)?,
+            scopes: scopes.into_iter().fold(0, |all, scope| all | scope),
             best_effort: file.best_effort,
         };
-        if policy.paths.is_empty() && policy.ports() == 0 && policy.scopes.is_empty() {
+        if policy.paths.is_empty() && policy.ports() == 0 && policy.scopes == 0 {
             return Err(PolicyError::nothing());
         }
         Ok(policy)
@@ -185,7 +196,7 @@ impl LandlockPolicy {
         if self.ports() != 0 && abi < PORTS_SINCE {
             lacks.push(format!("TCP ports (ABI {PORTS_SINCE})"));
         }
-        if !self.scopes.is_empty() && abi < SCOPES_SINCE {
+        if self.scopes != 0 && abi < SCOPES_SINCE {
             lacks.push(format!("scopes (ABI {SCOPES_SINCE})"));
         }
         if lacks.is_empty() {
@@ -214,12 +225,6 @@ impl LandlockPolicy {
             Enforcement::Partial(_) | Enforcement::Full => {}
         }
         let known = Rights::of_abi(abi);
-        let scopes = self.scopes.iter().fold(0, |set, scope| {
-            set | match scope {
-                Scope::AbstractUnixSocket => 1,
-                Scope::Signal => 2,
-            }
-        });
         let handled = Ruleset {
             files: if self.paths.is_empty() {
                 Rights::default()
@@ -227,7 +232,7 @@ impl LandlockPolicy {
                 known
             },
             ports: if abi < PORTS_SINCE { 0 } else { self.ports() },
-            scopes: if abi < SCOPES_SINCE { 0 } else { scopes },
+            scopes: if abi < SCOPES_SINCE { 0 } else { self.scopes },
         };
         if handled == Ruleset::default() {
             return Ok(Vec::new());

@@ -1,6 +1,6 @@
 //! The profiles that come with nucleus, from `profiles/` of the crate.
 
-use super::{Profile, json};
+use super::{CallName, Profile, json};
 use crate::{Arch, Endian, Program};
 
 impl Profile {
@@ -20,6 +20,38 @@ impl Profile {
         // Of two rules without tests the first counts.
         nested.rules.extend(Self::sandbox_default().rules);
         nested
+    }
+
+    /// For a program without namespaces: without the calls that go around
+    /// Landlock, and without sockets unless it has the host's network, where
+    /// every local service can be reached.
+    #[must_use]
+    pub fn sandbox_reduced(sockets: bool) -> Self {
+        let mut reduced = builtin(include_bytes!("../../profiles/reduced.json"));
+        let mut named: Vec<_> = reduced
+            .rules
+            .iter()
+            .flat_map(|rule| &rule.calls)
+            .cloned()
+            .collect();
+        if !sockets {
+            named.extend(["socket", "socketcall"].map(CallName::from));
+        }
+        let mut rules = Self::sandbox_default().rules;
+        for rule in &mut rules {
+            rule.calls.retain(|call| !named.contains(call));
+        }
+        rules.retain(|rule| !rule.calls.is_empty());
+        reduced.rules.append(&mut rules);
+        reduced
+    }
+
+    /// With the calls that capabilities are for, where the program has them.
+    #[must_use]
+    pub fn with_capabilities(mut self) -> Self {
+        let more = builtin(include_bytes!("../../profiles/capabilities.json"));
+        self.rules.extend(more.rules);
+        self
     }
 }
 
@@ -175,6 +207,52 @@ mod tests {
         assert_eq!(decide(Arch::X86_64, 600), ENOSYS);
         assert_eq!(decide(Arch::X86_64, 0x4000_0000), Action::KillThread);
         assert_eq!(decide(Arch::I386, 3), Action::KillThread);
+    }
+
+    #[test]
+    fn capabilities_open_the_calls_that_they_are_for() {
+        let profile = Profile::sandbox_default().with_capabilities();
+        let check_with = |capability: Option<&str>, expected| {
+            let mut target = Target::new(Arch::X86_64, KernelVersion::new(6, 18));
+            if let Some(capability) = capability {
+                target.add_capability(capability).unwrap();
+            }
+            let policy = profile.resolve(&target).unwrap();
+            check(&policy, "ptrace", &[], expected);
+            check(&policy, "mount", &[], EPERM);
+            check(&policy, "open_by_handle_at", &[], EPERM);
+            check(&policy, "clone", &[CLONE_NEWUSER | 17], EPERM);
+            check(&policy, "socket", &[2, 1, 262], Action::Errno(93));
+        };
+        check_with(None, EPERM);
+        check_with(Some("net_raw"), EPERM);
+        check_with(Some("sys_ptrace"), Action::Allow);
+        check_with(Some("all"), Action::Allow);
+    }
+
+    #[test]
+    fn without_namespaces_landlock_is_not_gone_around() {
+        for (sockets, socket) in [(true, Action::Allow), (false, EPERM)] {
+            let policy = policy(&Profile::sandbox_reduced(sockets), Arch::X86_64);
+            for (name, args, expected) in [
+                ("read", &[][..], Action::Allow),
+                ("chmod", &[], EPERM),
+                ("fchmod", &[], Action::Allow),
+                ("utimensat", &[3, 0], Action::Allow),
+                ("utimensat", &[3, 0x1000], EPERM),
+                ("prlimit64", &[0, 7], Action::Allow),
+                ("prlimit64", &[1, 7], EPERM),
+                ("setpriority", &[2, 0], EPERM),
+                ("shmget", &[], EPERM),
+                ("ioctl", &[0, 0x5412], Action::Errno(5)),
+                ("socketpair", &[1, 1, 0], Action::Allow),
+                ("socket", &[1, 1, 0], socket),
+                ("socket", &[2, 1, 6], socket),
+                ("clone3", &[], ENOSYS),
+            ] {
+                check(&policy, name, args, expected);
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,21 @@ use nucleus_core::{IdRange, Isolation, User, UserNamespace};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "User and groups")]
 pub(crate) struct IdArgs {
+    /// For hosts that forbid user namespaces: only Landlock, the filter,
+    /// limits and a clean environment
+    ///
+    /// The program sees the host's processes, and its files where they are, as
+    /// far as Landlock grants them: the system's read-only, no home, no /tmp
+    /// but by --volume DIR:DIR:rw. It cannot change modes, owners and times by
+    /// path, nor use IPC, nor sockets but with --network host. Never the
+    /// default; not for root.
+    #[arg(long, conflicts_with_all = [
+        "userns", "uid_maps", "gid_maps", "user", "groups", "capabilities",
+        "capabilities_policy", "allow_nested", "no_landlock", "tmpfs", "hosts", "tty",
+        "net_allow", "net_allow_bind", "secrets",
+    ])]
+    pub(crate) no_userns: bool,
+
     /// Whose ids the program has on the host
     ///
     /// By default what root runs owns nothing on the host (auto), and what

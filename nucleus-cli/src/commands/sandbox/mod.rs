@@ -20,6 +20,7 @@ use anyhow::{Context, ensure};
 use caps::CapSet;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use nucleus_core::{Command, Isolation, Terminal, View};
+use nucleus_seccomp::Profile;
 use nucleus_supervisor::NetPolicy;
 
 use self::cgroup::{CgroupArgs, Limited};
@@ -33,6 +34,7 @@ use self::terminal::TerminalArgs;
 use self::time::TimeArgs;
 use self::value::split_at_byte;
 use super::program::Program;
+use crate::report;
 use crate::session::Job;
 use crate::supervise::Rules;
 
@@ -44,7 +46,7 @@ pub(crate) struct SandboxArgs {
     #[arg(long, conflicts_with_all = [
         "volumes", "workspace", "on_exit", "secrets", "tmpfs", "network", "hostname", "hosts", "no_landlock",
         "allow_nested", "limits", "tty", "userns", "uid_maps", "gid_maps", "user", "groups",
-        "capabilities", "capabilities_policy", "landlock_policy",
+        "capabilities", "capabilities_policy", "landlock_policy", "no_userns",
     ])]
     host: bool,
 
@@ -194,6 +196,10 @@ impl SandboxArgs {
         let sandbox = self.network.apply(sandbox, network);
         let sandbox = self.rlimits.apply(sandbox);
         let sandbox = self.files.apply(sandbox)?;
+        if self.ids.no_userns {
+            self.say_what_is_off();
+            return Ok(View::Reduced(sandbox));
+        }
         Ok(View::Isolated(sandbox))
     }
 
@@ -204,9 +210,40 @@ impl SandboxArgs {
         }
     }
 
-    /// Whether the program may make namespaces of its own.
-    pub(crate) const fn nested(&self) -> bool {
-        self.allow_nested
+    fn say_what_is_off(&self) {
+        let abi = nucleus_core::landlock_abi();
+        let signals = if abi < 6 {
+            ", signals to and abstract sockets of this user's processes are open"
+        } else {
+            ""
+        };
+        let network = if self.network.is_host() {
+            "the network and every local service are the host's"
+        } else {
+            "there are no sockets"
+        };
+        report::note(format_args!(
+            "--no-userns: on are Landlock (ABI {abi}), the filter, limits, no_new_privs and a clean \
+             environment; off are all namespaces, mounts and a user of its own: the program sees \
+             the host's processes and has no home and no /tmp, {network}{signals}"
+        ));
+    }
+
+    /// The profile that goes with these options; `None` for the default one.
+    pub(crate) fn profile(&self) -> anyhow::Result<Option<Profile>> {
+        let profile = if self.ids.no_userns {
+            Some(Profile::sandbox_reduced(self.network.is_host()))
+        } else if self.allow_nested {
+            Some(Profile::sandbox_nested())
+        } else {
+            None
+        };
+        Ok(if self.privileges.read()?.capabilities.is_empty() {
+            profile
+        } else {
+            let profile = profile.unwrap_or_else(Profile::sandbox_default);
+            Some(profile.with_capabilities())
+        })
     }
 
     /// The capabilities that the program will be able to have, by the kernel's

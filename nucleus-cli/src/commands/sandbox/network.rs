@@ -67,6 +67,10 @@ enum NetworkArg {
 }
 
 impl NetworkArgs {
+    pub(crate) fn is_host(&self) -> bool {
+        self.network == NetworkArg::Host
+    }
+
     /// The rules, with a resolver that runs, if there are rules.
     pub(crate) fn policy(&self, host: bool) -> anyhow::Result<Option<NetPolicy>> {
         if self.net_allow.is_empty() && self.net_allow_bind.is_none() {
