@@ -256,3 +256,24 @@ pub(crate) fn own_directory() -> Result<(), Errno> {
     // SAFETY: of what the flag can be, this one unshares no descriptors.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }
 }
+
+/// `SO_NETNS_COOKIE` (5.14): which network namespace a socket is of.
+pub(crate) fn network_cookie(socket: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let mut cookie = 0_u64;
+    let mut length: libc::socklen_t = 8;
+    // SAFETY: the kernel writes at most the 8 bytes of `cookie`.
+    let ret = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if ret < 0 {
+        Err(last_errno())
+    } else {
+        Ok(cookie)
+    }
+}

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -389,6 +392,35 @@ fn a_name_does_not_lead_to_the_host() {
     let output = place.run(&words.concat()).code(0);
     assert!(output.out().starts_with("no address: "), "{}", output.out());
     assert!(port.is_untouched());
+}
+
+/// An inherited socket is of the host's network, and so are its names.
+#[test]
+fn an_inherited_socket_reaches_no_abstract_name_of_the_host() {
+    require!(userns);
+    let place = Place::new(None);
+    let name = format!("nucleus-net-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let host = UnixDatagram::bind_addr(&address).unwrap();
+    let output = Command::new(place.scratch.file("nucleus"))
+        .args([
+            "run",
+            "--net-allow",
+            "localhost",
+            "--",
+            "./probe",
+            "inherited",
+            &name,
+        ])
+        .current_dir(place.scratch.path())
+        .stdin(OwnedFd::from(UnixDatagram::unbound().unwrap()))
+        .output()
+        .unwrap()
+        .code(0);
+    let expected = format!("sendto by an inherited socket: {}\n", libc::EACCES);
+    assert_eq!(output.out(), expected);
+    host.set_nonblocking(true).unwrap();
+    assert!(host.recv(&mut [0]).is_err());
 }
 
 #[test]

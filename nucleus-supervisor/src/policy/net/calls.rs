@@ -62,8 +62,11 @@ impl Guard {
         let address = Address::parse(bytes)?;
         match (socket.family, address) {
             (AF_UNIX, Address::UnixPath(path)) => Ok(Meant::Path(path)),
-            (AF_UNIX, Address::UnixAbstract) if !self.own_network => Err(Errno::ACCESS),
-            (AF_UNIX, Address::UnixAbstract | Address::Unspecified) => Ok(Meant::AsItIs),
+            (AF_UNIX, Address::UnixAbstract) => {
+                self.may_be_abstract(socket)?;
+                Ok(Meant::AsItIs)
+            }
+            (AF_UNIX, Address::Unspecified) => Ok(Meant::AsItIs),
             (AF_UNIX, _) => Err(Errno::INVAL),
             (AF_NETLINK, _) => Ok(Meant::AsItIs),
             (_, address) if socket.is_inet() => match address {
@@ -126,8 +129,9 @@ pub(super) fn bind(guard: &Guard, request: &Request) -> Result<Decision, Failure
             sys::bind(fd, &unix_bytes(name)?)
         })?,
         // A name that the kernel chooses is nobody's.
-        (AF_UNIX, Address::UnixAbstract) if bytes.len() > 2 && !guard.own_network => {
-            return Err(Failure(Errno::ACCESS));
+        (AF_UNIX, Address::UnixAbstract) if bytes.len() > 2 => {
+            guard.may_be_abstract(&socket)?;
+            caller.act(|_files| sys::bind(fd, &bytes))?;
         }
         (AF_UNIX | AF_NETLINK, _) => caller.act(|_files| sys::bind(fd, &bytes))?,
         (_, Address::Inet(own)) if socket.is_inet() => {

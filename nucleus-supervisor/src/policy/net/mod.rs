@@ -199,6 +199,20 @@ impl Guard {
         }
     }
 
+    /// Whether a socket may use abstract names: they are those of the network
+    /// that it was made in, which may be ours when it was inherited.
+    fn may_be_abstract(&self, socket: &Socket) -> Result<(), Errno> {
+        if !self.own_network {
+            return Err(Errno::ACCESS);
+        }
+        let ours = rustix::net::socket(rustix::net::AddressFamily::UNIX, SocketType::DGRAM, None)?;
+        let cookie = |fd| crate::sys::network_cookie(fd).map_err(|_before_5_14| Errno::ACCESS);
+        if cookie(socket.as_fd())? == cookie(ours.as_fd())? {
+            return Err(Errno::ACCESS);
+        }
+        Ok(())
+    }
+
     /// Whether a named socket may be talked to, by what it is and not by what
     /// it was called.
     fn may_reach(&self, peer: &OwnedFd) -> Result<(), Errno> {

@@ -104,8 +104,6 @@ struct Sender<'a> {
 enum To {
     /// The socket's peer where there are none, or these bytes.
     Bytes(Vec<u8>),
-    /// The same, where it matters to the peer who sends.
-    Themselves(Vec<u8>),
     /// The socket of this path in the caller's files.
     Path(Vec<u8>),
 }
@@ -142,14 +140,6 @@ impl<'a> Sender<'a> {
         }
         let to = self.to(name, flags)?;
         let control = self.control(control)?;
-        let to = match to {
-            To::Bytes(name)
-                if self.socket.family == AF_UNIX && self.caller.is_somebody_else()? =>
-            {
-                To::Themselves(name)
-            }
-            to => to,
-        };
         let sent = self.send_all(&to, &data, &control, flags);
         if sent == Err(Errno::PIPE) && flags & NOSIGNAL == 0 {
             self.raise_pipe()?;
@@ -258,11 +248,11 @@ impl<'a> Sender<'a> {
     /// receiver is to see.
     fn hand_over(&self, to: &To, part: &[u8], control: &[u8], flags: u32) -> Result<usize, Errno> {
         match to {
-            To::Bytes(name) => self.push(name, part, control, flags),
-            To::Themselves(name) => {
-                let act = |_: &_| self.push(name, part, control, flags);
-                self.caller.act(act)
+            // To the peer of a unix socket it matters who sends.
+            To::Bytes(name) if self.socket.family == AF_UNIX => {
+                self.caller.speak(|| self.push(name, part, control, flags))
             }
+            To::Bytes(name) => self.push(name, part, control, flags),
             To::Path(path) => self.caller.act(|files| {
                 let peer = files.open(path)?;
                 self.guard.may_reach(&peer)?;

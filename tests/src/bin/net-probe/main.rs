@@ -3,7 +3,8 @@
 //!
 //! `net-probe attempts ALLOWED DENIED`, two ports of 127.0.0.1 for TCP and UDP;
 //! `net-probe race ALLOWED DENIED`; `net-probe 32-bit`;
-//! `net-probe blocked FULL ALLOWED`; `net-probe lookup NAME PORT`.
+//! `net-probe blocked FULL ALLOWED`; `net-probe lookup NAME PORT`;
+//! `net-probe inherited NAME`, an abstract socket of the host's network.
 
 #![allow(unsafe_code, reason = "attacks are raw system calls")]
 #![allow(clippy::print_stdout, reason = "the results")]
@@ -32,6 +33,7 @@ fn main() {
         Some("race") => threads::race(number(1), number(2)),
         Some("blocked") => threads::blocked(number(1), number(2)),
         Some("32-bit") => in_32_bits(),
+        Some("inherited") => inherited(words.get(1).map_or("", String::as_str)),
         Some("lookup") => lookup(words.get(1).map_or("", String::as_str), number(2)),
         _ => std::process::exit(2),
     }
@@ -193,6 +195,12 @@ fn in_32_bits() {
 #[cfg(not(target_arch = "x86_64"))]
 fn in_32_bits() {
     std::process::exit(2);
+}
+
+/// Sends to an abstract name by a socket on stdin.
+fn inherited(name: &str) {
+    let address = [&1_u16.to_ne_bytes()[..], &[0], name.as_bytes()].concat();
+    say("sendto by an inherited socket", sendto(0, 0, &address));
 }
 
 /// Looks a name up and connects to each address in turn.
