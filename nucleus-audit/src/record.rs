@@ -218,8 +218,8 @@ impl<'a> Fields<'a> {
             .iter()
             .position(|&byte| byte.is_ascii_whitespace() || byte == 0x1d)
             .unwrap_or(value.len());
-        let end = match find(value, b"ARCH=") {
-            Some(tail) if name == "code" => end.min(tail),
+        let end = match name {
+            "code" => find(value, b"ARCH=").map_or(end, |tail| end.min(tail)),
             _ => end,
         };
         let (value, rest) = value.split_at(end);

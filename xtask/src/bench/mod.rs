@@ -3,6 +3,7 @@
 //! A machine that does other things, too, gives no number twice. So what is
 //! compared runs in turns, within seconds, and what is printed is a ratio.
 
+mod audit;
 mod memory;
 mod paired;
 mod seccomp;
@@ -25,6 +26,10 @@ struct Benchmark {
 
 /// All of them, one module each.
 const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "audit",
+        run: audit::run,
+    },
     Benchmark {
         name: "seccomp",
         run: seccomp::run,
