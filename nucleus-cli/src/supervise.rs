@@ -18,6 +18,8 @@ use crate::{filter, report, session};
 pub(crate) struct Rules {
     pub(crate) policies: Vec<Box<dyn Policy>>,
     pub(crate) guards: Vec<Box<dyn Guard>>,
+    /// The bytes that a guard counts, where it is not the kernel that does.
+    pub(crate) memory: Option<u64>,
 }
 
 impl Rules {
@@ -49,7 +51,9 @@ impl Supervision {
         if rules.is_empty() {
             return Ok(None);
         }
-        let Rules { policies, guards } = rules;
+        let Rules {
+            policies, guards, ..
+        } = rules;
         let mut registry = (!policies.is_empty()).then(Registry::new);
         let mut enforced = Vec::new();
         for policy in policies {

@@ -32,6 +32,7 @@ pub struct Isolation {
     pub(crate) secrets: Vec<(PathBuf, PathBuf)>,
     pub(crate) volumes: Vec<Volume>,
     pub(crate) tmpfs: Vec<Tmpfs>,
+    pub(crate) memory: Option<u64>,
     pub(crate) network: Network,
     pub(crate) nameserver: Option<IpAddr>,
     pub(crate) hostname: OsString,
@@ -208,6 +209,7 @@ impl Isolation {
             secrets: Vec::new(),
             volumes: Vec::new(),
             tmpfs: Vec::new(),
+            memory: None,
             network: Network::None,
             nameserver: None,
             hostname: OsString::from("sandbox"),
@@ -264,6 +266,14 @@ impl Isolation {
     pub fn secret(mut self, source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
         self.secrets
             .push((source.as_ref().to_owned(), target.as_ref().to_owned()));
+        self
+    }
+
+    /// How much memory there is, in bytes, of which the private folders may
+    /// fill half; no more than the machine has.
+    #[must_use]
+    pub const fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
         self
     }
 

@@ -60,6 +60,8 @@ fn refuse(sandbox: &Isolation) -> Result<(), LaunchError> {
         secrets,
         volumes: _,
         tmpfs,
+        // There is no private folder that would be a share of it.
+        memory: _,
         network: _,
         nameserver,
         hostname,

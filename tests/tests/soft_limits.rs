@@ -117,6 +117,37 @@ fn threads_are_free_but_their_stacks_are_memory() {
 }
 
 #[test]
+fn files_in_memory_have_a_share_of_the_limit() {
+    require!(ptrace, userns, userland);
+    let place = Anybody::new();
+    let user = if rustix::process::geteuid().is_root() {
+        NOBODY
+    } else {
+        0
+    };
+    let fill = "for at in /tmp /dev/shm $HOME; do head -c 40M /dev/zero >$at/file; \
+        du -k $at/file; done";
+    let output = place.nucleus(user, &["run", "--memory", "100M", "--", "sh", "-c", fill]);
+    if !output.err().contains("is enforced by the supervisor") {
+        nucleus_tests::require::say("this user has cgroups of its own");
+        return;
+    }
+    let sizes = output.out().lines().map(|line| {
+        let (size, _path) = line.split_once('\t').unwrap();
+        size.parse().unwrap()
+    });
+    let sizes: Vec<u64> = sizes.collect();
+    // In KiB; what the folder holds besides counts, too.
+    let full = |size: u64, share: u64| (share - 64..=share).contains(&size);
+    assert!(
+        matches!(sizes[..], [tmp, shm, home]
+            if full(tmp, 20 << 10) && full(shm, 10 << 10) && full(home, 20 << 10)),
+        "{sizes:?} {}",
+        output.err()
+    );
+}
+
+#[test]
 fn a_process_that_wants_too_much_is_killed_if_asked() {
     require!(ptrace);
     let limits = ["--memory", "128M", "--memory-policy", "kill"];

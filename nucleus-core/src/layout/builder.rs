@@ -23,6 +23,8 @@ pub(super) struct Builder<'a> {
     pub(super) host: &'a Host,
     pub(super) ids: &'a Identity,
     pub(super) home: &'a Path,
+    /// How much there is of which the folders in memory have a share, in bytes.
+    pub(super) memory: u64,
     /// What is taken from the host.
     pub(super) takes: Vec<Step>,
     /// What is made in the new root.
@@ -41,6 +43,7 @@ impl<'a> Builder<'a> {
             host,
             ids,
             home,
+            memory: host.memory,
             takes: Vec::new(),
             steps: Vec::new(),
             grants: Grants::new(host.landlock_abi),
@@ -180,7 +183,7 @@ impl<'a> Builder<'a> {
 
     /// This part of the memory, for the files of a folder in memory.
     pub(super) const fn share(&self, percent: u64) -> u64 {
-        self.host.memory / 100 * percent
+        self.memory / 100 * percent
     }
 
     /// Options for a tmpfs that is the program's.

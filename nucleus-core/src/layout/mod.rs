@@ -58,6 +58,7 @@ pub(crate) fn plan(
 ) -> Result<Layout, LaunchError> {
     let home = home(host);
     let mut build = Builder::new(host, identity, &home);
+    build.memory = build.memory.min(sandbox.memory.unwrap_or(u64::MAX));
     build.base()?;
     build.etc(sandbox)?;
     build.devices()?;

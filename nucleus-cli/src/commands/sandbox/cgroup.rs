@@ -138,6 +138,7 @@ impl CgroupArgs {
             };
             let guard = MemoryLimit::new(size.get(), option, when_full);
             rules.guards.push(Box::new(guard));
+            rules.memory = Some(size.get());
         }
     }
 

@@ -154,7 +154,8 @@ impl SandboxArgs {
         let mut command = Command::new(name);
         command.args(arguments);
         let network = self.network.policy(self.host)?;
-        command.view(self.view(network.as_ref())?);
+        let limited = self.cgroup.apply(&mut command, &mut rules)?;
+        command.view(self.view(network.as_ref(), rules.memory)?);
         if let Some(folder) = self.start_folder()? {
             command.current_dir(folder);
         }
@@ -170,7 +171,6 @@ impl SandboxArgs {
         if let Some(network) = network {
             rules.policies.push(Box::new(network));
         }
-        let limited = self.cgroup.apply(&mut command, &mut rules)?;
         let sandboxed = Sandboxed {
             job: Job {
                 own_session: !self.host && self.terminal.terminal()? != Terminal::Shared,
@@ -183,7 +183,7 @@ impl SandboxArgs {
         Ok((sandboxed, rules))
     }
 
-    fn view(&self, network: Option<&NetPolicy>) -> anyhow::Result<View> {
+    fn view(&self, network: Option<&NetPolicy>, memory: Option<u64>) -> anyhow::Result<View> {
         if self.host {
             return Ok(View::Host);
         }
@@ -191,6 +191,10 @@ impl SandboxArgs {
             .terminal(self.terminal.terminal()?)
             .landlock(!self.no_landlock)
             .nested(self.allow_nested);
+        let sandbox = match memory {
+            Some(bytes) => sandbox.memory(bytes),
+            None => sandbox,
+        };
         let sandbox = self.ids.apply(sandbox);
         let sandbox = self.privileges.read()?.apply(sandbox);
         let sandbox = self.network.apply(sandbox, network);
