@@ -110,9 +110,11 @@ impl Autopsy {
                 value: limit.value,
                 source: errno.into(),
             },
-            Some(Step::Overlay(overlay)) if failure.fault.call == Call::MountOverlay => {
+            Some(Step::Overlay(overlay) | Step::EnterImage(overlay))
+                if failure.fault.call == Call::MountOverlay =>
+            {
                 LaunchError::Overlay {
-                    path: OsStr::from_bytes(overlay.target.to_bytes()).into(),
+                    path: self.taken(overlay.lower),
                     source: errno.into(),
                 }
             }
@@ -120,12 +122,28 @@ impl Autopsy {
         })
     }
 
+    /// Where on the host a tree is from.
+    fn taken(&self, tree: usize) -> PathBuf {
+        let mut trees = self.plan.init.iter().filter_map(|step| match step {
+            Step::Take { source, .. } => Some(source.path().to_bytes()),
+            Step::TakeProc => Some(&b"/proc"[..]),
+            _ => None,
+        });
+        OsStr::from_bytes(trees.nth(tree).unwrap_or_default()).into()
+    }
+
     /// There is no such program, or the sandbox does not show it.
     fn missing(&self) -> LaunchError {
+        let shows_host = self.plan.reaping == Reaping::Namespace
+            && !self
+                .plan
+                .init
+                .iter()
+                .any(|step| matches!(step, Step::EnterImage(_)));
         let hidden = self
             .candidates()
             .map(|path| Path::new(OsStr::from_bytes(path.as_bytes())))
-            .find(|path| self.plan.reaping == Reaping::Namespace && path.is_file());
+            .find(|path| shows_host && path.is_file());
         match hidden {
             Some(path) => LaunchError::NotVisible {
                 program: self.program.clone(),

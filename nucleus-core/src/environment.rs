@@ -61,10 +61,15 @@ impl Environment {
     }
 }
 
-/// The environment of a sandbox with this home folder, out of the caller's.
+/// Where images have their programs.
+const IMAGE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The environment of a sandbox with this home folder, out of the caller's;
+/// whose PATH means nothing in an image.
 pub(crate) fn sandboxed(
     caller: impl Iterator<Item = (OsString, OsString)>,
     home: &Path,
+    image: bool,
 ) -> impl Iterator<Item = (OsString, OsString)> {
     let kept = |name: &OsStr| {
         KEPT.iter().any(|kept| name == *kept) || name.as_encoded_bytes().starts_with(b"LC_")
@@ -72,6 +77,7 @@ pub(crate) fn sandboxed(
     caller
         .filter(move |(name, _value)| kept(name))
         .chain([("HOME".into(), home.into())])
+        .chain(image.then(|| ("PATH".into(), IMAGE_PATH.into())))
 }
 
 #[cfg(test)]
@@ -95,7 +101,8 @@ mod tests {
             ("PATH", "/bin"),
             ("SSH_AUTH_SOCK", "/run/x"),
         ]);
-        let inside: BTreeMap<_, _> = sandboxed(caller.into_iter(), Path::new("/h")).collect();
+        let inside: BTreeMap<_, _> =
+            sandboxed(caller.into_iter(), Path::new("/h"), false).collect();
         let expected = variables(&[("HOME", "/h"), ("LC_ALL", "C"), ("PATH", "/bin")]);
         assert_eq!(inside, expected);
     }

@@ -97,7 +97,7 @@ pub enum LaunchError {
         "could not lay a writable layer over {path:?}; that needs overlayfs in the kernel (CONFIG_OVERLAY_FS), for an ordinary user of Linux 5.11 or newer, and a folder on a file system that can be a lower layer; grant the folder itself (rw) or show it read-only (ro) otherwise"
     )]
     Overlay {
-        /// The path in the sandbox.
+        /// The real path on the host.
         path: PathBuf,
         /// What mount(2) said.
         source: io::Error,

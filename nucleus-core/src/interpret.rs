@@ -153,6 +153,16 @@ impl<'a> State<'a> {
                 })?;
                 secret::place(secret, source.as_fd())
             }
+            Step::EnterImage(overlay) => {
+                let lower = self.trees.withdraw(overlay.lower)?;
+                overlay::mount(lower.as_fd(), overlay)?;
+                mounts::change_root(&overlay.target)
+            }
+            Step::Provide {
+                path,
+                content,
+                replace,
+            } => mounts::provide_file(path, content, *replace),
             Step::Overlay(overlay) => {
                 let lower = self.trees.withdraw(overlay.lower)?;
                 self.upper = Some(overlay::mount(lower.as_fd(), overlay)?);

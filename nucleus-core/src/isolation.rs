@@ -27,6 +27,7 @@ use crate::landlock::LandlockPolicy;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Isolation {
+    pub(crate) rootfs: Option<(PathBuf, RootMode)>,
     pub(crate) copy_on_write: Option<(PathBuf, PathBuf)>,
     /// Source and target.
     pub(crate) secrets: Vec<(PathBuf, PathBuf)>,
@@ -77,6 +78,16 @@ pub enum Access {
     ReadOnly,
     /// Everything that the owner of the files may do, on the host itself.
     ReadWrite,
+}
+
+/// What the program may do with a root directory of the user's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RootMode {
+    /// Read and execute.
+    #[default]
+    ReadOnly,
+    /// Write, to memory: nothing of it is left when the program has ended.
+    Overlay,
 }
 
 /// What the program can reach.
@@ -205,6 +216,7 @@ impl Isolation {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            rootfs: None,
             copy_on_write: None,
             secrets: Vec::new(),
             volumes: Vec::new(),
@@ -243,6 +255,17 @@ impl Isolation {
             target: target.as_ref().to_owned(),
             access,
         });
+        self
+    }
+
+    /// Makes a folder of the host, such as an unpacked container image, the
+    /// root directory of the sandbox, instead of the host's programs. The
+    /// sandbox has its own `/proc`, `/dev`, `/tmp` and home all the same, and
+    /// those of `passwd`, `group` and `hosts` in `/etc` that the folder has
+    /// not. The folder itself never changes. Needs overlayfs.
+    #[must_use]
+    pub fn rootfs(mut self, source: impl AsRef<Path>, mode: RootMode) -> Self {
+        self.rootfs = Some((source.as_ref().to_owned(), mode));
         self
     }
 

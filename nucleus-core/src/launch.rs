@@ -72,13 +72,15 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     let variables = match &layout {
         None if matches!(command.view, View::Reduced(_)) => {
             let home = Path::new(reduced::HOME);
-            let caller = environment::sandboxed(env::vars_os(), home);
+            let caller = environment::sandboxed(env::vars_os(), home, false);
             command.env.resolve(caller)
         }
         None => command.env.resolve(env::vars_os()),
-        Some(layout) => command
-            .env
-            .resolve(environment::sandboxed(env::vars_os(), &layout.home)),
+        Some(layout) => command.env.resolve(environment::sandboxed(
+            env::vars_os(),
+            &layout.home,
+            layout.is_image,
+        )),
     };
     let path = variables
         .get(OsStr::new("PATH"))

@@ -70,7 +70,7 @@ pub use command::{Command, View};
 pub use error::{Cause, ChangesError, IdError, LaunchError, PolicyError, UnknownCapability};
 pub use ids::IdRange;
 pub use isolation::{
-    Access, Isolation, Network, Resource, Terminal, TerminalSize, User, UserNamespace,
+    Access, Isolation, Network, Resource, RootMode, Terminal, TerminalSize, User, UserNamespace,
 };
 pub use landlock::{Enforcement, LandlockPolicy};
 pub use overlay::{Change, Changes, Kind, Withheld};

@@ -112,6 +112,11 @@ pub(crate) fn enter_root() -> Result<(), Fault> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount(c"sandbox", place, c"tmpfs", flags, c"mode=755,size=16m")
         .call(Call::Mount)?;
+    change_root(place)
+}
+
+/// Makes a mount the root, and lets go of the one before.
+pub(crate) fn change_root(place: &CStr) -> Result<(), Fault> {
     rustix::process::chdir(place).call(Call::Chdir)?;
     // With both arguments the same, the old root is stacked on the new one
     // (pivot_root(2)), where it is the first to be unmounted.
@@ -151,6 +156,25 @@ pub(crate) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Fault> {
         rest = rest.get(written..).unwrap_or_default();
     }
     Ok(())
+}
+
+/// Writes a file where there is none, or in place of what is there.
+pub(crate) fn provide_file(path: &CStr, content: &[u8], replace: bool) -> Result<(), Fault> {
+    if replace {
+        match rustix::fs::unlink(path) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => {
+                return Err(Fault {
+                    call: Call::Unlink,
+                    errno,
+                });
+            }
+        }
+    }
+    match write_file(path, content) {
+        Err(fault) if fault.errno == Errno::EXIST => Ok(()),
+        other => other,
+    }
 }
 
 pub(crate) fn symlink(target: &CStr, path: &CStr) -> Result<(), Fault> {

@@ -199,12 +199,20 @@ pub(crate) enum Step {
     MakeDir { path: CString, mode: u32 },
     /// Make a file.
     WriteFile { path: CString, content: Vec<u8> },
+    /// Make a file where there is none, or anew.
+    Provide {
+        path: CString,
+        content: Vec<u8>,
+        replace: bool,
+    },
     /// Make a symbolic link.
     Symlink { target: CString, path: CString },
     /// Put what was taken as number `tree` in its place.
     Place { tree: usize, path: CString },
     /// Copy a file that only the program may read.
     Secret(Secret),
+    /// Lay a writable layer in memory over what was taken, and make it the root.
+    EnterImage(Overlay),
     /// Lay a writable layer in memory over what was taken.
     Overlay(Overlay),
     /// Mount an empty tmpfs.
@@ -362,6 +370,17 @@ impl fmt::Display for Step {
             Self::Symlink { target, path } => write!(f, "link {path:?} to {target:?}"),
             Self::Place { tree, path } => write!(f, "place tree {tree} at {path:?}"),
             Self::Secret(Secret { target, .. }) => write!(f, "copy a secret to {target:?}"),
+            Self::EnterImage(Overlay { lower, .. }) => {
+                write!(f, "enter tree {lower} as the root, under a layer in memory")
+            }
+            Self::Provide {
+                path,
+                content,
+                replace,
+            } => {
+                let when = if *replace { "" } else { ", if there is none" };
+                write!(f, "write file {path:?} ({} bytes){when}", content.len())
+            }
             Self::Overlay(Overlay { lower, target, .. }) => {
                 write!(
                     f,

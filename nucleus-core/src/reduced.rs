@@ -56,6 +56,7 @@ pub(crate) fn steps(
 /// that none is passed over.
 fn refuse(sandbox: &Isolation) -> Result<(), LaunchError> {
     let Isolation {
+        rootfs,
         copy_on_write,
         secrets,
         volumes: _,
@@ -78,6 +79,7 @@ fn refuse(sandbox: &Isolation) -> Result<(), LaunchError> {
     } = sandbox;
     let another = *user_namespace != UserNamespace::Default || user.is_some();
     let asked = [
+        (rootfs.is_some(), "a root directory of its own"),
         (copy_on_write.is_some(), "a copy of the workspace"),
         (!secrets.is_empty(), "a secret in memory"),
         (!tmpfs.is_empty(), "a folder in memory"),

@@ -73,6 +73,7 @@ calls! {
     Stat "stat",
     Symlink "symlinkat",
     Umount "umount2",
+    Unlink "unlink",
     Write "write",
 }
 

@@ -5,6 +5,7 @@
 
 mod sandbox_files {
     mod place;
+    mod rootfs;
     mod secrets;
     mod volumes;
     mod workspace;

@@ -31,6 +31,7 @@ Examples:
   nucleus run --pids 50 --memory 1G -- make -j4
   nucleus run --net-allow '*.crates.io:443' --net-deny bad.crates.io -- cargo fetch
   nucleus run --net-allow localhost:5432 --net-allow-bind 8080 -- ./server
+  nucleus run --rootfs ./debian --secret token:/run/secrets/token -- sh
   nucleus run --print-plan -- ls
   nucleus run --host --seccomp-profile ls.seccomp.json -- ls -l /
   nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server

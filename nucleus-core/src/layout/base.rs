@@ -30,45 +30,12 @@ impl Builder<'_> {
         for (path, node) in &self.host.etc {
             self.show(path, node)?;
         }
-        let (uid, gid) = self.ids.inside;
-        let name = self.user_name();
-        let home = self.home.to_string_lossy();
-        let mut passwd = String::new();
-        let mut group = String::new();
-        if uid != 0 {
-            passwd.push_str("root:x:0:0:root:/root:/usr/sbin/nologin\n");
-        }
-        if gid != 0 {
-            group.push_str("root:x:0:\n");
-        }
-        // A colon would end the field; the shell needs no right home there.
-        let home = if home.contains([':', '\n']) {
-            "/"
-        } else {
-            &*home
-        };
-        let _infallible = writeln!(passwd, "{name}:x:{uid}:{gid}::{home}:/bin/sh");
-        let own_group = if gid == 0 { "root" } else { &name };
-        let _infallible = writeln!(group, "{own_group}:x:{gid}:");
-        if uid != 65534 {
-            passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
-        }
-        if gid != 65534 {
-            group.push_str("nogroup:x:65534:\n");
-        }
+        let (passwd, group) = self.accounts();
         self.file("/etc/passwd", passwd)?;
         self.file("/etc/group", group)?;
         let hostname = sandbox.hostname.as_bytes();
         self.file("/etc/hostname", [hostname, b"\n"].concat())?;
-        let mut hosts = b"127.0.0.1 localhost ".to_vec();
-        hosts.extend_from_slice(hostname);
-        hosts.extend_from_slice(b"\n::1 localhost ip6-localhost ip6-loopback\n");
-        for (name, address) in &sandbox.hosts {
-            hosts.extend_from_slice(format!("{address} ").as_bytes());
-            hosts.extend_from_slice(name.as_bytes());
-            hosts.push(b'\n');
-        }
-        self.file("/etc/hosts", hosts)?;
+        self.file("/etc/hosts", hosts(sandbox))?;
         self.file(
             "/etc/nsswitch.conf",
             "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\n\
@@ -99,6 +66,37 @@ impl Builder<'_> {
         self.file(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n")
     }
 
+    /// The content of `/etc/passwd` and `/etc/group`.
+    pub(super) fn accounts(&self) -> (String, String) {
+        let (uid, gid) = self.ids.inside;
+        let name = self.user_name();
+        let home = self.home.to_string_lossy();
+        let mut passwd = String::new();
+        let mut group = String::new();
+        if uid != 0 {
+            passwd.push_str("root:x:0:0:root:/root:/usr/sbin/nologin\n");
+        }
+        if gid != 0 {
+            group.push_str("root:x:0:\n");
+        }
+        // A colon would end the field; the shell needs no right home there.
+        let home = if home.contains([':', '\n']) {
+            "/"
+        } else {
+            &*home
+        };
+        let _infallible = writeln!(passwd, "{name}:x:{uid}:{gid}::{home}:/bin/sh");
+        let own_group = if gid == 0 { "root" } else { &name };
+        let _infallible = writeln!(group, "{own_group}:x:{gid}:");
+        if uid != 65534 {
+            passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+        }
+        if gid != 65534 {
+            group.push_str("nogroup:x:65534:\n");
+        }
+        (passwd, group)
+    }
+
     /// The name of the program's user: the host's where it is a user of the
     /// host.
     fn user_name(&self) -> String {
@@ -113,4 +111,18 @@ impl Builder<'_> {
             host::user_name(inside).unwrap_or_else(|| GUEST.0.to_owned())
         }
     }
+}
+
+/// The content of `/etc/hosts`.
+pub(super) fn hosts(sandbox: &Isolation) -> Vec<u8> {
+    let hostname = sandbox.hostname.as_bytes();
+    let mut hosts = b"127.0.0.1 localhost ".to_vec();
+    hosts.extend_from_slice(hostname);
+    hosts.extend_from_slice(b"\n::1 localhost ip6-localhost ip6-loopback\n");
+    for (name, address) in &sandbox.hosts {
+        hosts.extend_from_slice(format!("{address} ").as_bytes());
+        hosts.extend_from_slice(name.as_bytes());
+        hosts.push(b'\n');
+    }
+    hosts
 }

@@ -3,6 +3,7 @@
 mod base;
 mod builder;
 mod devices;
+mod image;
 mod secrets;
 mod tools;
 mod volumes;
@@ -17,7 +18,7 @@ use crate::confine::{self, Confinement};
 use crate::error::LaunchError;
 use crate::host::{self, Host};
 use crate::ids::Identity;
-use crate::isolation::Isolation;
+use crate::isolation::{Isolation, RootMode};
 use crate::overlay::Layers;
 use crate::plan::{IdMaps, MAX_TREES, Step};
 use crate::strings::c_string;
@@ -35,6 +36,8 @@ pub(crate) struct Layout {
     pub(crate) held: Held,
     /// The program's home folder.
     pub(crate) home: PathBuf,
+    /// The programs are not the host's.
+    pub(crate) is_image: bool,
 }
 
 /// What of the host was opened for a plan, and is held until it has run.
@@ -59,17 +62,35 @@ pub(crate) fn plan(
     let home = home(host);
     let mut build = Builder::new(host, identity, &home);
     build.memory = build.memory.min(sandbox.memory.unwrap_or(u64::MAX));
-    build.base()?;
-    build.etc(sandbox)?;
+    match &sandbox.rootfs {
+        None => {
+            build.base()?;
+            build.etc(sandbox)?;
+        }
+        Some((source, mode)) => {
+            build.image(source, *mode)?;
+            build.etc_of_image(sandbox)?;
+        }
+    }
     build.devices()?;
     build.proc(sandbox.nested)?;
     build.private_folders()?;
-    build.tools(program)?;
+    if sandbox.rootfs.is_none() {
+        build.tools(program)?;
+    }
     build.copy_on_write(sandbox)?;
     build.volumes(sandbox)?;
     build.secrets(sandbox)?;
-    let folder = build.current_dir(current_dir)?;
-    build.steps.push(Step::Seal(c_string("path", "/")?));
+    let folder = match sandbox.rootfs {
+        None => build.current_dir(current_dir)?,
+        Some(_) => build.current_dir_of_image(current_dir),
+    };
+    if sandbox.rootfs.is_some() {
+        build.steps.push(Step::Seal(c_string("path", "/dev")?));
+    }
+    if !matches!(sandbox.rootfs, Some((_, RootMode::Overlay))) {
+        build.steps.push(Step::Seal(c_string("path", "/")?));
+    }
 
     let mut confinement = confine::plan(sandbox, identity, host)?;
     if build.takes.len() > MAX_TREES {
@@ -103,6 +124,7 @@ pub(crate) fn plan(
         mount_ids: build.mount_ids,
         held: build.held,
         home,
+        is_image: sandbox.rootfs.is_some(),
     })
 }
 

@@ -1,4 +1,6 @@
-//! A folder of the host under a writable layer in memory.
+//! Folders of the host under a writable layer in memory.
+
+use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
 use super::volumes::absolute;
@@ -7,6 +9,7 @@ use crate::ids::inward;
 use crate::isolation::Isolation;
 use crate::overlay::{Layers, Overlay, Owner};
 use crate::plan::Step;
+use crate::source::Opened;
 use crate::strings::c_string;
 
 impl Builder<'_> {
@@ -15,41 +18,19 @@ impl Builder<'_> {
         let Some((source, target)) = &sandbox.copy_on_write else {
             return Ok(());
         };
-        let opened = self.open(WHAT, source)?;
+        let opened = self.open_folder(WHAT, source)?;
         let target = absolute(WHAT, target)?;
-        if !opened.is_folder() {
-            return Err(LaunchError::NotAFolder {
-                what: WHAT,
-                path: source.clone(),
-            });
-        }
         let ids = self.owner_becomes_program(&opened)?;
         self.folder(target, 0o755)?;
-        let as_root = self.ids.maker.mounts_as_root();
-        let owner = opened.owner();
-        let shown_owner = match ids {
-            Some(_mapped) => Some(self.ids.outside),
-            None if as_root => Some(owner),
-            None => inward(&self.ids.users, owner.0).zip(inward(&self.ids.group_ranges, owner.1)),
-        };
-        self.steps.push(Step::Overlay(Overlay {
-            lower: self.takes.len(),
-            target: c_string("path", target)?,
-            mode: opened.mode(),
-            owner: shown_owner,
-            user_xattr: !as_root,
-        }));
-        self.takes.push(Step::Take {
-            source: opened.source()?,
-            attr: READ_ONLY,
-            recursive: false,
-            ids,
-        });
+        let overlay = self.lay_over(&opened, target, ids)?;
+        self.steps.push(Step::Overlay(overlay));
         self.grants.write(target, true)?;
         self.shown.push(target.to_owned());
+        let (uid, gid) = opened.owner();
+        let as_root = self.ids.maker.mounts_as_root();
         self.held.layers = Some(Layers {
             owner: match ids {
-                Some(_mapped) => Owner::One(owner.0, owner.1),
+                Some(_mapped) => Owner::One(uid, gid),
                 None if as_root => Owner::Same,
                 None => Owner::Caller,
             },
@@ -57,5 +38,52 @@ impl Builder<'_> {
             lower: opened.fd,
         });
         Ok(())
+    }
+
+    pub(super) fn open_folder(
+        &self,
+        what: &'static str,
+        path: &Path,
+    ) -> Result<Opened, LaunchError> {
+        let opened = self.open(what, path)?;
+        if opened.is_folder() {
+            return Ok(opened);
+        }
+        Err(LaunchError::NotAFolder {
+            what,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Takes a folder as a lower layer, with an upper one that belongs to whom
+    /// the folder belongs to, as the sandbox sees it.
+    pub(super) fn lay_over(
+        &mut self,
+        lower: &Opened,
+        target: &Path,
+        ids: Option<usize>,
+    ) -> Result<Overlay, LaunchError> {
+        let as_root = self.ids.maker.mounts_as_root();
+        let (uid, gid) = lower.owner();
+        let owner = match ids {
+            Some(_mapped) => Some(self.ids.outside),
+            None if as_root => Some((uid, gid)),
+            None => inward(&self.ids.users, uid).zip(inward(&self.ids.group_ranges, gid)),
+        };
+        let number = self.takes.len();
+        self.takes.push(Step::Take {
+            source: lower.source()?,
+            attr: READ_ONLY,
+            recursive: false,
+            ids,
+        });
+        Ok(Overlay {
+            lower: number,
+            target: c_string("path", target)?,
+            mode: lower.mode(),
+            owner,
+            memory: c_string("option", format!("mode=700,size={}", self.share(50)))?,
+            user_xattr: !as_root,
+        })
     }
 }

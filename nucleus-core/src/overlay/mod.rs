@@ -36,6 +36,8 @@ pub(crate) struct Overlay {
     pub(crate) mode: u32,
     /// Its user and group, where they are not those of the process that mounts.
     pub(crate) owner: Option<(u32, u32)>,
+    /// Options of the tmpfs that the upper layer is on.
+    pub(crate) memory: CString,
     /// Marks of the layers are `user.overlay.*`, not `trusted.overlay.*`.
     pub(crate) user_xattr: bool,
 }

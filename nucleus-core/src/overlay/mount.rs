@@ -29,7 +29,7 @@ const USER_OPTIONS: &CStr = c"lowerdir=/.nucleus/lower,upperdir=/.nucleus/upper,
 pub(crate) fn mount(lower: BorrowedFd<'_>, overlay: &Overlay) -> Result<OwnedFd, Fault> {
     let attr = MountAttr::NOSUID | MountAttr::NODEV;
     mounts::make_dir(STAGE, 0o700)?;
-    mounts::tmpfs(STAGE, c"mode=700", attr)?;
+    mounts::tmpfs(STAGE, &overlay.memory, attr)?;
     for (path, mode) in [(LOWER, 0o700), (WORK, 0o700), (UPPER, overlay.mode)] {
         mounts::make_dir(path, mode)?;
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use nucleus_core::{Access, Isolation};
+use nucleus_core::{Access, Isolation, RootMode};
 
 use super::value::{size, split_at_byte};
 use crate::workspace::OnExit;
@@ -37,6 +37,14 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "ACTION", requires = "workspace")]
     on_exit: Option<OnExit>,
 
+    /// Root directory of the sandbox, such as an unpacked container image
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+
+    /// What the program may do with the root directory
+    #[arg(long, value_enum, requires = "rootfs", default_value_t = RootModeArg::Ro)]
+    rootfs_mode: RootModeArg,
+
     /// Copy a file, or what a pipe holds, to memory that only the program can read
     #[arg(
         long = "secret",
@@ -52,6 +60,14 @@ pub(crate) struct FileArgs {
         value_parser = OsStringValueParser::new().try_map(tmpfs)
     )]
     tmpfs: Vec<Tmpfs>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum RootModeArg {
+    /// Read and execute
+    Ro,
+    /// Write too, to memory that is gone in the end
+    Overlay,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +99,13 @@ struct Tmpfs {
 impl FileArgs {
     /// The sandbox with these files.
     pub(crate) fn apply(&self, mut sandbox: Isolation) -> anyhow::Result<Isolation> {
+        if let Some(rootfs) = &self.rootfs {
+            let mode = match self.rootfs_mode {
+                RootModeArg::Ro => RootMode::ReadOnly,
+                RootModeArg::Overlay => RootMode::Overlay,
+            };
+            sandbox = sandbox.rootfs(rootfs, mode);
+        }
         if let (Some(Workspace { mode, .. }), Some(folder)) =
             (&self.workspace, self.workspace_folder()?)
         {

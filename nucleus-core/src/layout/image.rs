@@ -1,0 +1,91 @@
+//! A root directory of the user's own, such as an unpacked container image, in
+//! place of the host's programs.
+//!
+//! It is the lower layer of an overlay either way: what a sandbox needs (places
+//! to mount on, a few files of `/etc`) is added above it, and where the program
+//! may not write, the whole is made read-only in the end.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::builder::{Builder, READ_ONLY};
+use crate::error::LaunchError;
+use crate::isolation::{Isolation, Network, RootMode};
+use crate::plan::{MountAttr, Step};
+use crate::source::Source;
+use crate::strings::c_string;
+
+/// Where it is until it is the root.
+const IMAGE: &str = "/.image";
+
+impl Builder<'_> {
+    pub(super) fn image(&mut self, source: &Path, mode: RootMode) -> Result<(), LaunchError> {
+        let opened = self.open_folder("root directory", source)?;
+        let ids = match mode {
+            RootMode::ReadOnly => None,
+            RootMode::Overlay => self.owner_becomes_program(&opened)?,
+        };
+        self.folder(Path::new(IMAGE), 0o700)?;
+        let overlay = self.lay_over(&opened, Path::new(IMAGE), ids)?;
+        self.steps.push(Step::EnterImage(overlay));
+        self.keep(opened);
+        if mode == RootMode::Overlay {
+            self.grants.write(Path::new("/"), true)?;
+        }
+        // Its own device nodes are dead, and none of the sandbox's business.
+        self.folder(Path::new("/dev"), 0o755)?;
+        self.steps.push(Step::Tmpfs {
+            path: c_string("path", "/dev")?,
+            options: c_string("option", "mode=755,size=64k")?,
+            attr: MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC,
+        });
+        self.folder(Path::new("/run"), 0o755)
+    }
+
+    /// What a program expects in `/etc`, where the image has not got it. What
+    /// the user asks for goes above what it has.
+    pub(super) fn etc_of_image(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
+        let (passwd, group) = self.accounts();
+        self.provide("/etc/passwd", passwd, false)?;
+        self.provide("/etc/group", group, false)?;
+        let asked = !sandbox.hosts.is_empty();
+        self.provide("/etc/hosts", super::base::hosts(sandbox), asked)?;
+        let path = Path::new("/etc/resolv.conf");
+        if let Some(nameserver) = sandbox.nameserver {
+            let content = format!("nameserver {nameserver}\n");
+            return self.provide("/etc/resolv.conf", content, true);
+        }
+        // Whatever the image has there names servers of another network.
+        let real = path.canonicalize().ok().filter(|real| real.is_file());
+        if let (Network::Host, Some(real)) = (sandbox.network, real) {
+            self.provide("/etc/resolv.conf", "", true)?;
+            let source = Source::Path(c_string("path", real)?);
+            self.bind(source, path, false, READ_ONLY, None)?;
+        }
+        Ok(())
+    }
+
+    fn provide(
+        &mut self,
+        path: &str,
+        content: impl Into<Vec<u8>>,
+        replace: bool,
+    ) -> Result<(), LaunchError> {
+        self.folder(Path::new("/etc"), 0o755)?;
+        self.steps.push(Step::Provide {
+            path: c_string("path", path)?,
+            content: content.into(),
+            replace,
+        });
+        Ok(())
+    }
+
+    /// Where a program in an image starts: nothing of the host is shown that
+    /// was not asked for.
+    pub(super) fn current_dir_of_image(&self, asked: Option<&Path>) -> OsString {
+        let current = self.host.current_dir.as_deref();
+        let shown =
+            current.filter(|current| self.shown.iter().any(|shown| current.starts_with(shown)));
+        asked.or(shown).unwrap_or(Path::new("/")).into()
+    }
+}
