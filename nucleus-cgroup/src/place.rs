@@ -74,7 +74,9 @@ impl Rejection {
             }
             Self::NotWritable(_) | Self::Occupied(_) | Self::Threaded(_) | Self::Escape { .. } => {
                 "run under systemd-run --user --scope -p Delegate=yes \
-                 (as root without --user)"
+                 (as root without --user); without systemd, in a cgroup of which an \
+                 administrator has given you the folder, cgroup.procs and \
+                 cgroup.subtree_control"
             }
         }
     }
@@ -495,7 +497,9 @@ mod tests {
             format!(
                 "no cgroup to put the program into with controllers memory: {path}: \
                  it holds other processes (5, 6, 7, ...); run under \
-                 systemd-run --user --scope -p Delegate=yes (as root without --user)"
+                 systemd-run --user --scope -p Delegate=yes (as root without --user); \
+                 without systemd, in a cgroup of which an administrator has given you the folder, \
+                 cgroup.procs and cgroup.subtree_control"
             )
         );
     }

@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nucleus_cgroup::{Controller, Host};
@@ -39,6 +39,26 @@ fn groups() -> Vec<PathBuf> {
         .filter(|name| name.as_encoded_bytes().starts_with(b"nucleus-run-"))
         .map(PathBuf::from)
         .collect()
+}
+
+/// A run whose script has said that it is ready, and its cgroup.
+fn start(view: &[&str], limits: &[&str], script: &str) -> (Child, PathBuf) {
+    let mut child = nucleus(["run"])
+        .args(view)
+        .args(limits)
+        .args(["--", "sh", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n", "{view:?}");
+    match &groups()[..] {
+        [group] => (child, group.clone()),
+        groups => panic!("{view:?} {groups:?}"),
+    }
 }
 
 #[test]
@@ -98,30 +118,22 @@ fn within_its_limits_a_program_runs_and_nothing_is_said() {
 fn each_limit_reaches_the_kernel() {
     require!(root, cgroup2("memory"), cgroup2("cpu"));
     for view in VIEWS {
-        let mut child = nucleus(["run"])
-            .args(view)
-            .args(["--memory=64M", "--memory-high=32M", "--swap=1M"])
-            .args(["--oom-group", "--cpu-weight=50"])
-            .args(["--", "sh", "-c", "echo ready; read line"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "{view:?}");
-        let [group] = &groups()[..] else {
-            panic!("{view:?} {:?}", groups());
-        };
+        let limits = [
+            "--memory=64M",
+            "--memory-high=32M",
+            "--oom-group",
+            "--cpu-weight=50",
+        ];
+        let (mut child, group) = start(view, &limits, "echo ready; read line");
         let own = Host::detect().unwrap().own().unwrap();
         for (file, expected) in [
             ("memory.max", "67108864"),
             ("memory.high", "33554432"),
+            ("memory.swap.max", "1048576"),
             ("memory.oom.group", "1"),
             ("cpu.weight", "50"),
         ] {
-            let path = own.path().join(group).join(file);
+            let path = own.path().join(&group).join(file);
             let value = std::fs::read_to_string(&path).unwrap();
             assert_eq!(value.trim_end(), expected, "{view:?} {file}");
         }
@@ -134,19 +146,7 @@ fn each_limit_reaches_the_kernel() {
 fn a_nucleus_that_is_killed_leaves_no_limited_cgroup() {
     require!(root, cgroup2("pids"));
     for view in VIEWS {
-        let mut child = nucleus(["run"])
-            .args(view)
-            .args(["--pids=9", "--", "sh", "-c", "echo ready; sleep 1000"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "{view:?}");
-        let [group] = &groups()[..] else {
-            panic!("{view:?} {:?}", groups());
-        };
+        let (mut child, group) = start(view, &["--pids=9"], "echo ready; exec sleep 1000");
         child.kill().unwrap();
         child.wait().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
