@@ -90,16 +90,16 @@ pub(crate) fn holds(when: &When, data: &SeccompData) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use nucleus_seccomp::KernelVersion;
 
     use super::*;
 
-    fn target() -> Target {
+    pub(crate) fn target() -> Target {
         Target::new(Arch::X86_64, "6.1".parse::<KernelVersion>().unwrap())
     }
 
-    fn call(name: &str, args: [u64; 6]) -> SeccompData {
+    pub(crate) fn call(name: &str, args: [u64; 6]) -> SeccompData {
         SeccompData {
             nr: Syscall::by_name(Arch::X86_64, name).unwrap().number(),
             arch: Arch::X86_64.audit(),
@@ -108,12 +108,12 @@ mod tests {
         }
     }
 
-    fn profile(json: &str) -> Profile {
+    pub(crate) fn profile(json: &str) -> Profile {
         Profile::from_json(json.as_bytes()).unwrap()
     }
 
     /// Two lists of names around a default of EPERM.
-    const PROFILE: &str = r#"{
+    pub(crate) const PROFILE: &str = r#"{
         "defaultAction": "SCMP_ACT_ERRNO",
         "syscalls": [
             {"names": ["close", "read", "statx"], "action": "SCMP_ACT_ALLOW"},

@@ -296,37 +296,8 @@ impl fmt::Display for Widened {
 
 #[cfg(test)]
 mod tests {
-    use nucleus_seccomp::KernelVersion;
-
     use super::*;
-
-    fn target() -> Target {
-        Target::new(Arch::X86_64, "6.1".parse::<KernelVersion>().unwrap())
-    }
-
-    fn call(name: &str, args: [u64; 6]) -> SeccompData {
-        SeccompData {
-            nr: Syscall::by_name(Arch::X86_64, name).unwrap().number(),
-            arch: Arch::X86_64.audit(),
-            instruction_pointer: 0,
-            args,
-        }
-    }
-
-    fn profile(json: &str) -> Profile {
-        Profile::from_json(json.as_bytes()).unwrap()
-    }
-
-    /// Two lists of names around a default of EPERM.
-    const PROFILE: &str = r#"{
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "syscalls": [
-            {"names": ["close", "read", "statx"], "action": "SCMP_ACT_ALLOW"},
-            {"names": ["mkdir", "rmdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
-            {"names": ["kill"], "action": "SCMP_ACT_ALLOW",
-             "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]}
-        ]
-    }"#;
+    use crate::explain::tests::{PROFILE, call, profile, target};
 
     #[test]
     fn a_plain_call_joins_the_allowed_names() {
