@@ -4,10 +4,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use rustix::io::Errno;
 
-const AF_UNSPEC: u16 = 0;
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// Families (`include/linux/socket.h`).
+pub(super) const AF_UNSPEC: u16 = 0;
+pub(super) const AF_UNIX: u16 = 1;
+pub(super) const AF_INET: u16 = 2;
+pub(super) const AF_INET6: u16 = 10;
+pub(super) const AF_NETLINK: u16 = 16;
 
 /// Shortest `struct sockaddr_in6` that the kernel takes (`SIN6_LEN_RFC2133`).
 const SIN6_SHORTEST: usize = 24;

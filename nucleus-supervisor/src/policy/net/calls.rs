@@ -1,17 +1,16 @@
 //! socket, connect, bind and listen, done in the program's place.
 
+use std::os::fd::AsFd;
+
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
 
 use super::Guard;
-use super::address::{Address, unix_bytes};
+use super::address::{AF_NETLINK, AF_UNIX, Address, unix_bytes};
 use super::caller::{Caller, Socket, own_name};
 use super::patience::{Patience, is_blocking};
 use crate::{Decision, Failure, FdResult, NewFd, Reply, Request, sys};
-
-const AF_UNIX: u16 = 1;
-const AF_NETLINK: u16 = 16;
 
 /// A socket in the supervisor's network: the program's own has no way out.
 pub(super) fn socket(_guard: &Guard, request: &Request) -> Result<Decision, Failure> {
@@ -34,11 +33,11 @@ pub(super) fn connect(guard: &Guard, request: &Request) -> Result<Decision, Fail
         Meant::Path(path) => caller.act(|files| {
             let peer = files.open(&path)?;
             guard.may_reach(&peer)?;
-            let name = unix_bytes(own_name(std::os::fd::AsFd::as_fd(&peer)).as_bytes())?;
+            let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
             wait_connect(&caller, &socket, &name)
         })?,
         Meant::AsItIs => caller.act(|_files| wait_connect(&caller, &socket, &bytes))?,
-        Meant::Plainly => sys::connect(std::os::fd::AsFd::as_fd(&socket), &bytes)?,
+        Meant::Plainly => sys::connect(socket.as_fd(), &bytes)?,
     }
     done()
 }
@@ -82,7 +81,7 @@ impl Guard {
 /// Connects; where the caller would block, waits for as long as the caller
 /// would.
 fn wait_connect(caller: &Caller<'_>, socket: &Socket, address: &[u8]) -> Result<(), Errno> {
-    let fd = std::os::fd::AsFd::as_fd(socket);
+    let fd = socket.as_fd();
     let stream = socket.kind != SocketType::DGRAM;
     let connected = rustix::net::getpeername(fd).is_ok_and(|peer| peer.is_some());
     if !stream || connected || !is_blocking(socket)? {
@@ -108,7 +107,7 @@ fn wait_connect(caller: &Caller<'_>, socket: &Socket, address: &[u8]) -> Result<
 /// Connects a blocking socket without blocking. The flag belongs to the open
 /// file, which is the caller's: it is off again at once.
 fn connect_at_once(socket: &Socket, address: &[u8]) -> Result<(), Errno> {
-    let fd = std::os::fd::AsFd::as_fd(socket);
+    let fd = socket.as_fd();
     let flags = rustix::fs::fcntl_getfl(fd)?;
     rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
     let connected = sys::connect(fd, address);
@@ -121,7 +120,7 @@ pub(super) fn bind(guard: &Guard, request: &Request) -> Result<Decision, Failure
     let caller = Caller::of(request)?;
     let socket = caller.socket(request.int(0))?;
     let bytes = address_of(request)?;
-    let fd = std::os::fd::AsFd::as_fd(&socket);
+    let fd = socket.as_fd();
     match (socket.family, Address::parse(&bytes)?) {
         (AF_UNIX, Address::UnixPath(path)) => caller.act(|files| {
             let name = files.enter_folder_of(&path)?;

@@ -5,11 +5,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::address::{AF_INET, AF_INET6, AF_UNIX};
 use super::caller::Caller;
-
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// `struct cmsghdr`: a length as long as a pointer, level and type.
 const WORD: usize = size_of::<usize>();
@@ -37,7 +34,8 @@ const HARMLESS: &[(i32, i32)] = &[
 #[derive(Debug, Default)]
 pub(super) struct Control {
     pub(super) bytes: Vec<u8>,
-    _held: Vec<OwnedFd>,
+    /// What the numbers in them mean, until they are sent.
+    held: Vec<OwnedFd>,
 }
 
 /// Rewrites the control messages of a caller for a socket of a family.
@@ -59,7 +57,7 @@ pub(super) fn rewrite(caller: &Caller<'_>, family: u16, messages: &[u8]) -> Resu
                     let number = number.first_chunk().map_or(0, |it| u32::from_ne_bytes(*it));
                     let fd = caller.descriptor(number)?;
                     numbers.extend(fd.as_raw_fd().to_ne_bytes());
-                    control._held.push(fd);
+                    control.held.push(fd);
                 }
                 push(&mut control.bytes, kind, &numbers);
             }

@@ -23,14 +23,12 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::net::SocketType;
 
+use self::address::{AF_INET, AF_INET6};
 use self::caller::Socket;
 pub(crate) use self::judge::Judge;
 pub use self::rule::{NetRule, Ports, Protocol, RuleError};
 use crate::resolver::Resolver;
 use crate::{Enforced, Enforcer, Policy, PolicyError, Registry};
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// Whom a program may talk to, and where it may listen.
 #[derive(Debug, Clone, Default)]

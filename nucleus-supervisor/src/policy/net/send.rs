@@ -6,15 +6,13 @@ use rustix::io::Errno;
 use rustix::net::SocketType;
 
 use super::Guard;
-use super::address::{Address, unix_bytes};
+use super::address::{AF_UNIX, Address, unix_bytes};
 use super::caller::{Caller, Socket, own_name};
 use super::calls::Meant;
 use super::control::{self, Control};
 use super::patience::{Patience, RESTART, is_blocking};
 use crate::process::thread_group;
 use crate::{Decision, Failure, MessageHeader, Piece, Reply, Request, sys};
-
-const AF_UNIX: u16 = 1;
 
 /// Bytes of a stream that are copied at a time.
 const CHUNK: usize = 256 * 1024;

@@ -5,15 +5,11 @@ use std::sync::Arc;
 use nucleus_seccomp::{Arch, Syscall};
 use rustix::io::Errno;
 
+use super::address::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX};
 use super::{Guard, calls, send};
 use crate::{
     ArgTest, Decision, Failure, Handler, PolicyError, Refusal, Registry, Request, TrapError, When,
 };
-
-const AF_UNIX: u32 = 1;
-const AF_INET: u32 = 2;
-const AF_INET6: u32 = 10;
-const AF_NETLINK: u32 = 16;
 
 const STREAM: u32 = 1;
 const DGRAM: u32 = 2;
@@ -55,8 +51,8 @@ pub(super) fn register(guard: Guard, registry: &mut Registry) -> Result<(), Poli
         ("sendmmsg", When::Always, send::sendmmsg),
     ];
     if guard.own_network {
-        let family = |family| vec![ArgTest::int(0, family)];
-        let inet = When::Any(vec![family(AF_INET), family(AF_INET6)]);
+        let inet = [AF_INET, AF_INET6].map(|number| vec![family(number)]);
+        let inet = When::Any(inet.to_vec());
         calls.push(("socket", inet, calls::socket));
     }
     let guard = Arc::new(guard);
@@ -102,17 +98,17 @@ fn refuse_other_sockets(native: Arch, registry: &mut Registry) -> Result<(), Tra
         return Ok(());
     };
     let families = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
-    let families = families.map(|family| vec![ArgTest::int(0, family)]);
+    let families = families.map(|number| vec![family(number)]);
     let known = When::Any(families.to_vec());
     registry.refuse(socket, Refusal::AllBut(known, Errno::AFNOSUPPORT))?;
 
     let protocol = |number| ArgTest::int(2, number);
     let mut kinds = vec![
-        vec![ArgTest::int(0, AF_UNIX)],
+        vec![family(AF_UNIX)],
         // NETLINK_ROUTE: the C library lists addresses by it.
-        vec![ArgTest::int(0, AF_NETLINK), protocol(0)],
+        vec![family(AF_NETLINK), protocol(0)],
     ];
-    for family in [AF_INET, AF_INET6] {
+    for inet in [AF_INET, AF_INET6] {
         for (kind, own) in [(STREAM, libc::IPPROTO_TCP), (DGRAM, libc::IPPROTO_UDP)] {
             let kind = ArgTest::Int {
                 index: 1,
@@ -120,12 +116,17 @@ fn refuse_other_sockets(native: Arch, registry: &mut Registry) -> Result<(), Tra
                 value: kind,
             };
             for number in [0, own.cast_unsigned()] {
-                kinds.push(vec![ArgTest::int(0, family), kind, protocol(number)]);
+                kinds.push(vec![family(inet), kind, protocol(number)]);
             }
         }
     }
     let kinds = When::Any(kinds);
     registry.refuse(socket, Refusal::AllBut(kinds, Errno::PROTONOSUPPORT))
+}
+
+/// The family of a socket that is asked for.
+fn family(number: u16) -> ArgTest {
+    ArgTest::int(0, number.into())
 }
 
 /// Options that lead packets elsewhere than to their address: the first hop of
