@@ -127,17 +127,26 @@ fn memory(route: &str) {
 
 /// A child that ends with this process.
 fn child_that_waits() -> Result<i32, i32> {
-    // SAFETY: the child makes three calls and waits for its end.
+    let parent = std::process::id();
+    // SAFETY: the child makes system calls and waits for its end.
     match unsafe { libc::fork() } {
         -1 => Err(errno()),
-        0 => loop {
+        0 => {
             // SAFETY: plain values.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            // A parent that was gone before sends no signal.
+            // SAFETY: no arguments.
+            if unsafe { libc::getppid() }.unsigned_abs() != parent {
+                // SAFETY: ends the process.
+                unsafe { libc::_exit(0) };
+            }
             // SAFETY: waits for a signal, for some time at most.
             unsafe { libc::alarm(60) };
-            // SAFETY: waits for a signal.
-            unsafe { libc::pause() };
-        },
+            loop {
+                // SAFETY: waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
         child => Ok(child),
     }
 }
