@@ -1,0 +1,153 @@
+//! Every raw system call of the crate that rustix does not offer.
+//!
+//! Most of them run between clone and exec, in a copy of a process that may
+//! have had other threads: nothing here allocates or takes a lock, unless its
+//! documentation says that it is for the parent.
+
+#![allow(unsafe_code, reason = "the one place for raw system calls")]
+
+mod clone;
+mod exec;
+mod landlock;
+mod memory;
+mod privileges;
+mod signals;
+
+use std::ffi::{c_char, c_long};
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+pub(crate) use self::clone::{Cloned, clone_process};
+pub(crate) use self::exec::{CStringArray, execve, exit};
+pub use self::landlock::landlock_abi;
+pub(crate) use self::landlock::{
+    landlock_allow, landlock_allow_port, landlock_restrict, landlock_ruleset,
+};
+pub(crate) use self::memory::{SharedWords, overwrite};
+pub(crate) use self::privileges::{bounding_and_ambient, limit_bounding_set, new_session_keyring};
+pub(crate) use self::signals::{
+    Arrived, next_signal, pidfd_send_signal, program_signals, signalfd_all,
+};
+
+/// A child that has ended and waits to be reaped, if there is one. ECHILD when
+/// there are no children at all. rustix does not say which child it is.
+pub(crate) fn ended_child() -> Result<Option<Pid>, Errno> {
+    // Stays zero when no child has ended (waitid(2)).
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel fills the siginfo, and reads nothing.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_ALL,
+            0,
+            info.as_mut_ptr(),
+            libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
+            ptr::null::<libc::rusage>(),
+        )
+    };
+    syscall_result(ret)?;
+    // SAFETY: zeroed at first, so every byte has a value.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: zero, or what the kernel wrote of a child: the field is there.
+    Ok(Pid::from_raw(unsafe { info.si_pid() }))
+}
+
+/// Closes every descriptor but `keep`.
+pub(crate) fn close_all_but<const N: usize>(mut keep: [RawFd; N]) -> Result<(), Errno> {
+    keep.sort_unstable();
+    let mut first = 0;
+    for fd in keep {
+        let fd = fd.unsigned_abs();
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, u32::MAX, 0)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<(), Errno> {
+    // SAFETY: takes no pointer. The descriptors that it closes in a cloned
+    // child are the child's own; the parent's objects do not notice.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    syscall_result(ret).map(drop)
+}
+
+/// `struct mount_attr` (mount_setattr(2)).
+#[repr(C)]
+struct MountAttrArgs {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// `MOUNT_ATTR_IDMAP` (5.12).
+const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
+/// Adds attributes to the mount that `mount` is the root of, and with
+/// `recursive` to those below (5.12); with `ids` maps ids as that user
+/// namespace does.
+pub(crate) fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    attr: u64,
+    recursive: bool,
+    ids: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let args = MountAttrArgs {
+        attr_set: attr | if ids.is_some() { MOUNT_ATTR_IDMAP } else { 0 },
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: ids.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
+    };
+    let below = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string, `args` as long as the size says.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | below,
+            &raw const args,
+            mem::size_of::<MountAttrArgs>(),
+        )
+    };
+    syscall_result(ret).map(drop)
+}
+
+/// Brings the loopback device of the network namespace up.
+pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: all-zero bytes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    let [first, second, ..] = &mut request.ifr_name;
+    *first = b'l'.cast_signed() as c_char;
+    *second = b'o'.cast_signed() as c_char;
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = i16::try_from(up).map_err(|_too_large| Errno::OVERFLOW)?;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq.
+    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    syscall_result(ret.into()).map(drop)
+}
+
+fn new_fd(ret: c_long) -> Result<OwnedFd, Errno> {
+    let fd = RawFd::try_from(syscall_result(ret)?).map_err(|_too_large| Errno::BADF)?;
+    // SAFETY: the kernel has just made this descriptor for the caller.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn syscall_result(ret: c_long) -> Result<c_long, Errno> {
+    if ret == -1 {
+        Err(last_errno())
+    } else {
+        Ok(ret)
+    }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
