@@ -10,6 +10,7 @@ use rustix::termios::{InputModes, OptionalActions, Winsize};
 
 use crate::isolation::TerminalSize;
 use crate::report::{Call, Context, Fault};
+use crate::sys;
 
 /// Makes a terminal in the sandbox's own devpts, so that it has a name there
 /// and no other terminal can be reached by its ioctls; the program's user, who
@@ -32,6 +33,9 @@ pub(crate) fn open(size: TerminalSize, gate: BorrowedFd<'_>) -> Result<(), Fault
     modes.input_modes.insert(InputModes::IUTF8);
     rustix::termios::tcsetattr(&far, OptionalActions::Now, &modes).call(Call::Ioctl)?;
 
+    // Its end is meant for the program, even where nucleus was told by nohup
+    // to outlive the end of another.
+    sys::default_signal(libc::SIGHUP);
     rustix::process::setsid().call(Call::SetSid)?;
     rustix::process::ioctl_tiocsctty(&far).call(Call::Ioctl)?;
     rustix::stdio::dup2_stdin(&far).call(Call::Dup)?;

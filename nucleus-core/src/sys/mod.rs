@@ -31,7 +31,7 @@ pub(crate) use self::landlock::{
 pub(crate) use self::memory::{SharedWords, overwrite};
 pub(crate) use self::privileges::{bounding_and_ambient, limit_bounding_set, new_session_keyring};
 pub(crate) use self::signals::{
-    Arrived, next_signal, pidfd_send_signal, program_signals, signalfd_all,
+    Arrived, default_signal, next_signal, pidfd_send_signal, program_signals, signalfd_all,
 };
 
 /// A child that has ended and waits to be reaped, if there is one. ECHILD when

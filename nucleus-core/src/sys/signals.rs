@@ -28,7 +28,7 @@ pub(super) fn reset_handlers() {
 }
 
 /// Gives a signal its default disposition. SIGKILL and SIGSTOP have no other.
-fn default_signal(signal: c_int) {
+pub(crate) fn default_signal(signal: c_int) {
     // SAFETY: SIG_DFL installs no code.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
