@@ -121,6 +121,7 @@ fn each_limit_reaches_the_kernel() {
         let limits = [
             "--memory=64M",
             "--memory-high=32M",
+            "--swap=1M",
             "--oom-group",
             "--cpu-weight=50",
         ];

@@ -189,7 +189,7 @@ fn an_address_that_changes_while_it_is_judged_gets_nowhere_else() {
     let words = ["race", &allowed.number(), &denied.number()];
     let said = place.probe(&["--net-allow", &allowed.rule()], &words);
     let (tries, through) = (said["tries"], said["through"]);
-    assert!(tries > 1000, "{said:?}");
+    assert!(tries > 100, "{said:?}");
     // Both judgements were reached, so that the race was one.
     assert!(through > 10 && through < tries - 10, "{said:?}");
     assert!(denied.is_untouched());

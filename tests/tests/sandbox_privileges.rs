@@ -157,7 +157,7 @@ fn no_capability_reaches_the_host() {
 
 #[test]
 fn a_file_handle_opens_nothing_with_any_capability() {
-    require!(root, userns, tool("python3"));
+    require!(root, userns, userland, tool("python3"));
     let place = Anybody::new();
     place.write("open.json", r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#);
     // name_to_handle_at("/usr"), then open_by_handle_at(that).
