@@ -83,7 +83,7 @@ pub(crate) fn signs(console: &str) -> Option<End> {
 /// Whether a panic is the emulator's: QEMU's TCG runs a processor past the
 /// breakpoint with which another guards code that it is patching, so the
 /// kernel finds a breakpoint (`int3`) that it knows nothing of. Seen in kernel
-/// 7.3 on two emulated processors, while it boots.
+/// 7.3 on two emulated processors.
 pub(crate) fn is_torn_patch(end: &End, console: &str) -> bool {
     matches!(end, End::Panic(_)) && console.contains("Oops: int3")
 }
