@@ -45,6 +45,6 @@ pub(crate) fn read(path: &Path, expected: Option<Fingerprint>) -> anyhow::Result
     Profile::from_json(&bytes).with_context(|| format!("cannot use the profile {}", path.display()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use nucleus_audit::{
     Belonging, Event, LogKind, LogPurpose, LogSource, PtraceMode, PtraceSource, Scope, Source,
     enter_session,
@@ -74,22 +74,19 @@ pub(crate) fn watch(
     job.command.hold(true);
     let mut running = Running::start(job, signals)?;
     let pid = running.child.program_pid();
-    let (seized, is_seized) = mpsc::sync_channel(1);
-    let trace = move || -> anyhow::Result<_> {
-        let mut source = PtraceSource::seize(pid, mode)?;
-        // Nobody listens only when the main thread has failed, and says why.
-        seized.send(()).ok();
+    let seize = move || Ok(PtraceSource::seize(pid, mode)?);
+    let trace = move |mut source: PtraceSource| {
         let drained = drain(&mut source, |event| observe(event, pid));
         for note in source.notes() {
             report::note(note);
         }
         drained
     };
-    let (ended, (source, completeness)) = beside(trace, || {
-        match is_seized.recv() {
-            Ok(()) => running.child.release()?,
-            // The tracer ended without attaching; its own error says why.
-            Err(mpsc::RecvError) => running.child.kill()?,
+    let (ended, (source, completeness)) = beside_tracer(seize, trace, |attached| {
+        if attached {
+            running.child.release()?;
+        } else {
+            running.child.kill()?;
         }
         running.wait()
     })?;
@@ -159,23 +156,19 @@ pub(crate) fn serve_and_trace<T: Send>(
     job.command.listen(true);
     let mut running = Running::start(job, signals)?;
     let pid = running.child.program_pid();
-    let (seized, is_seized) = mpsc::sync_channel(1);
-    let trace = move || -> anyhow::Result<_> {
-        let source = PtraceSource::seize(pid, PtraceMode::Deny);
-        // Nobody listens only when the main thread has failed, and says why.
-        seized.send(()).ok();
-        match source {
-            Ok(mut source) => drain(&mut source, |event| traps(event, pid)).map(drop),
-            Err(error) => {
-                report::note(format_args!(
-                    "calls that get a signal are not explained: {error}"
-                ));
-                Ok(())
-            }
+    // Without a tracer the run goes on, with less said of it.
+    let seize = move || Ok(PtraceSource::seize(pid, PtraceMode::Deny));
+    let trace = move |source| match source {
+        Ok(mut source) => drain(&mut source, |event| traps(event, pid)).map(drop),
+        Err(error) => {
+            report::note(format_args!(
+                "calls that get a signal are not explained: {error}"
+            ));
+            Ok(())
         }
     };
-    let (served, ()) = beside(trace, || {
-        is_seized.recv()?;
+    let (served, ()) = beside_tracer(seize, trace, |attached| {
+        ensure!(attached, "the tracer ended before it had tried to attach");
         answer(&mut running, serve)
     })?;
     Ok(served)
@@ -194,16 +187,10 @@ pub(crate) fn guard(
     job.command.hold(true);
     let mut running = Running::start(job, signals)?;
     let pid = running.child.program_pid();
-    let (seized, is_seized) = mpsc::sync_channel(1);
-    let trace = move || -> anyhow::Result<_> {
-        let tracer = Tracer::seize(pid, guards)?;
-        // Nobody listens only when the main thread has failed, and says why.
-        seized.send(()).ok();
-        Ok(tracer.run()?)
-    };
-    beside(trace, || {
-        if is_seized.recv().is_err() {
-            // The tracer ended without attaching; its own error says why.
+    let seize = move || Ok(Tracer::seize(pid, guards)?);
+    let trace = |tracer: Tracer| Ok(tracer.run()?);
+    beside_tracer(seize, trace, |attached| {
+        if !attached {
             running.child.kill()?;
             return running.wait();
         }
@@ -252,6 +239,23 @@ fn drain(
         observe(&event);
     }
     Ok((source.name(), source.completeness()))
+}
+
+/// As [`beside`], for work that begins by attaching to the program: `wait` is
+/// told when that is done, or that it failed; the work's own error says why.
+fn beside_tracer<S, T: Send, E>(
+    seize: impl FnOnce() -> anyhow::Result<S> + Send,
+    work: impl FnOnce(S) -> anyhow::Result<T> + Send,
+    wait: impl FnOnce(bool) -> anyhow::Result<E>,
+) -> anyhow::Result<(E, T)> {
+    let (seized, is_seized) = mpsc::sync_channel(1);
+    let work = move || {
+        let tracer = seize()?;
+        // Nobody listens only when the main thread has failed, and says why.
+        seized.send(()).ok();
+        work(tracer)
+    };
+    beside(work, || wait(is_seized.recv().is_ok()))
 }
 
 /// Runs `work` on a thread of its own while `wait` waits for the program, whose

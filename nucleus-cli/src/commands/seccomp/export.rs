@@ -10,7 +10,7 @@ use super::output::OutputArgs;
 use super::profile::Loaded;
 use super::target::TargetArgs;
 use crate::exit::Exit;
-use crate::report;
+use crate::{profile_file, report};
 
 /// Writes a profile in a form that another tool takes
 ///
@@ -128,7 +128,7 @@ impl Exported {
     fn to_json(&self, form: Form) -> serde_json::Value {
         let (key, content) = match str::from_utf8(&self.bytes) {
             Ok(text) if form != Form::Bubblewrap => ("text", text.to_owned()),
-            _ => ("hex", hex(&self.bytes)),
+            _ => ("hex", profile_file::hex(&self.bytes)),
         };
         json!({ "to": form.name(), key: content, "narrowed": self.names() })
     }
@@ -143,10 +143,6 @@ impl Form {
             Self::Oci => "oci",
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A name that Kubernetes takes: lower-case letters, digits and `-`.
