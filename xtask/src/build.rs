@@ -44,10 +44,10 @@ impl Built {
 /// Linked statically, it need not look for libraries and symbols at each
 /// start; relative relocations are packed, so that the kernel reads fewer
 /// pages of the file (binutils 2.38, and any kernel).
-pub(crate) fn release() -> Result<PathBuf> {
+pub(crate) fn shipped() -> Result<PathBuf> {
     let mut words = vec![
         "rustc",
-        "--release",
+        "--profile=shipped",
         "--locked",
         "--package=nucleus-cli",
         "--bin=nucleus",
@@ -59,7 +59,7 @@ pub(crate) fn release() -> Result<PathBuf> {
     }
     shell::run(cargo().args(words))?;
     let target = shell::metadata()?.target_directory.into_std_path_buf();
-    Ok(target.join("release/nucleus"))
+    Ok(target.join("shipped/nucleus"))
 }
 
 /// Builds every program and test of the workspace.

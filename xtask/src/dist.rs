@@ -20,7 +20,7 @@ const SHELLS: &[Shell] = &[Shell::Bash, Shell::Elvish, Shell::Fish, Shell::Zsh];
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let directory = shell::root().join(&args.directory);
     let program = made(&directory.join("bin"))?.join("nucleus");
-    let built = build::release()?;
+    let built = build::shipped()?;
     std::fs::copy(&built, &program)
         .with_context(|| format!("copying {} to {}", built.display(), program.display()))?;
     let completions = made(&directory.join("completions"))?;

@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
 
-    /// Measure this nucleus instead of a release build of this checkout
+    /// Measure this nucleus instead of the binary that `cargo xtask dist` builds
     #[arg(long, value_name = "FILE")]
     nucleus: Option<PathBuf>,
 }
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Some(path) => path
                 .canonicalize()
                 .with_context(|| format!("looking for {}", path.display()))?,
-            None => build::release()?,
+            None => build::shipped()?,
         },
         rounds: args.rounds.into(),
     };
