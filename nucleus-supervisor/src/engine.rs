@@ -15,8 +15,8 @@ const RECEIVER: &str = "nucleus-notify";
 
 /// Answers the notifications of a listener by the handlers of a registry.
 ///
-/// The receiving thread runs the handlers that cannot block, and hands over the
-/// others. Whatever a handler does, its caller is answered: with the errno of a
+/// The receiving thread runs the handlers that never wait ([`AtOnce`](crate::AtOnce)), and hands
+/// over the others. Whatever a handler does, its caller is answered: with the errno of a
 /// failure, with EIO after a panic, with EPERM when a held request is dropped.
 ///
 /// When this process dies or the receiver ends with an error, the listener is
@@ -112,7 +112,7 @@ impl Engine {
         let mut receiver = Receiver::new(Arc::new(listener));
         while let Some(request) = receiver.receive()? {
             count(&self.counters.received);
-            if !self.registry.may_block(&request) {
+            if !self.registry.may_wait(&request) {
                 self.answer(request);
                 continue;
             }

@@ -65,7 +65,7 @@ pub use policy::{
     Protocol, RuleError,
 };
 pub use process::{Process, ProcessId, ProcessTable};
-pub use registry::{Decision, Failure, Handler, Registry};
+pub use registry::{AtOnce, Decision, Failure, Handler, Registry};
 pub use reply::{FdResult, Grounds, NewFd, Reply};
 pub use request::{Delivery, Request};
 pub use rustix::io::Errno;

@@ -51,13 +51,16 @@ impl From<MemoryError> for Failure {
 }
 
 /// Decides on calls.
+///
+/// A closure is one that may wait; [`AtOnce`] makes one of it that does not.
 pub trait Handler: Send + Sync {
-    /// Whether [`handle`](Self::handle) may wait for anything but the CPU; it
-    /// then runs on a thread of the pool, else on the one that receives, where
-    /// a wait would hold up every other request.
-    fn may_block(&self, request: &Request) -> bool {
+    /// Whether [`handle`](Self::handle) may wait for anything but the CPU: for a
+    /// peer, a disk, a lock that is held while somebody waits. It then runs on a
+    /// thread of the pool; else on the one that receives, which saves half of
+    /// the time, and where a wait would hold up every other request.
+    fn may_wait(&self, request: &Request) -> bool {
         let _unused: &Request = request;
-        false
+        true
     }
 
     /// Decides.
@@ -77,6 +80,21 @@ where
     }
 }
 
+/// A handler that never waits, such as one that looks at nothing but registers:
+/// the thread that receives answers in its name.
+#[derive(Debug, Clone, Copy)]
+pub struct AtOnce<H>(pub H);
+
+impl<H: Handler> Handler for AtOnce<H> {
+    fn may_wait(&self, _request: &Request) -> bool {
+        false
+    }
+
+    fn handle(&self, request: &Request) -> Result<Decision, Failure> {
+        self.0.handle(request)
+    }
+}
+
 struct Entry {
     when: When,
     handler: Box<dyn Handler>,
@@ -86,13 +104,12 @@ struct Entry {
 ///
 /// ```
 /// use nucleus_seccomp::{Arch, Syscall};
-/// use nucleus_supervisor::{Decision, Errno, Registry, Reply, Request, When};
+/// use nucleus_supervisor::{AtOnce, Decision, Errno, Registry, Reply, Request, When};
 ///
 /// let mut registry = Registry::new();
 /// let connect = Syscall::by_name(Arch::X86_64, "connect").expect("in the table");
-/// registry.add(connect, When::Always, |_request: &Request| {
-///     Ok(Decision::Answer(Reply::Errno(Errno::NETUNREACH)))
-/// })?;
+/// let deny = |_: &Request| Ok(Decision::Answer(Reply::Errno(Errno::NETUNREACH)));
+/// registry.add(connect, When::Always, AtOnce(deny))?;
 /// assert!(registry.program()?.insns().len() < 10);
 /// # Ok::<(), nucleus_supervisor::TrapError>(())
 /// ```
@@ -162,10 +179,10 @@ impl Registry {
         self.traps.program()
     }
 
-    /// Whether some handler of the request may block.
-    pub(crate) fn may_block(&self, request: &Request) -> bool {
+    /// Whether some handler of the request may wait.
+    pub(crate) fn may_wait(&self, request: &Request) -> bool {
         self.concerned(request)
-            .any(|entry| entry.handler.may_block(request))
+            .any(|entry| entry.handler.may_wait(request))
     }
 
     /// Asks the handlers. A call that is trapped for none of them (a profile

@@ -191,10 +191,6 @@ fn without_a_supervisor_a_trapped_call_fails() {
 struct Waiting(Arc<Barrier>);
 
 impl Handler for Waiting {
-    fn may_block(&self, _request: &Request) -> bool {
-        true
-    }
-
     fn handle(&self, _request: &Request) -> Result<Decision, Failure> {
         self.0.wait();
         answer(Reply::Value(1))

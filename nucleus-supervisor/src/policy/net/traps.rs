@@ -26,10 +26,6 @@ struct OnBehalf {
 }
 
 impl Handler for OnBehalf {
-    fn may_block(&self, _request: &Request) -> bool {
-        true
-    }
-
     fn handle(&self, request: &Request) -> Result<Decision, Failure> {
         (self.handle)(&self.guard, request)
     }
