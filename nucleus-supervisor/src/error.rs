@@ -76,6 +76,12 @@ pub enum Error {
         /// The reason.
         source: Errno,
     },
+    /// The process that wakes the tracer cannot be made.
+    #[error("cannot start and trace the process that tells the tracer of answers")]
+    Bell {
+        /// The reason.
+        source: Errno,
+    },
     /// A traced thread could not be read or resumed.
     #[error("cannot handle a stop of thread {thread}")]
     Trace {

@@ -47,6 +47,8 @@ mod spawn;
 mod policy;
 mod resolver;
 
+pub mod callback;
+
 mod exec;
 mod limits;
 mod tracer;
@@ -70,5 +72,5 @@ pub use reply::{FdResult, Grounds, NewFd, Reply};
 pub use request::{Delivery, Request};
 pub use rustix::io::Errno;
 pub use spawn::spawn;
-pub use tracer::{Guard, Task, TracedCall, Tracer, Verdict};
+pub use tracer::{Answers, Guard, Task, Ticket, TracedCall, Tracer, Verdict};
 pub use trap::{ArgTest, Refusal, Traps, When};

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
+pub(crate) mod bell;
 pub(crate) mod ptrace;
 
 use std::io;

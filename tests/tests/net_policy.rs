@@ -454,9 +454,9 @@ fn it_is_said_who_enforces_a_rule() {
         .unwrap()
         .code(0);
     assert!(
-        output
-            .out()
-            .contains("talk to a.test:1: enforced by the supervisor\n")
+        output.out().contains(
+            "talk to a.test:1: enforced by the supervisor, as the listener of the filter\n"
+        )
     );
     assert!(
         output

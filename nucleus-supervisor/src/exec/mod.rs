@@ -209,7 +209,7 @@ impl Guard for ExecPolicy {
     fn enforced(&self) -> Vec<Enforced> {
         let rule = |option, rule: &ExecRule| Enforced {
             rule: format!("{option} {rule}"),
-            by: Enforcer::Supervisor,
+            by: Enforcer::Tracer,
         };
         let denied = self.denied.iter().map(|it| rule("--exec-deny", it));
         let allowed = self.allowed.iter().flatten();

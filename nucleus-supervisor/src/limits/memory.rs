@@ -303,7 +303,7 @@ impl Guard for MemoryLimit {
     fn enforced(&self) -> Vec<Enforced> {
         vec![Enforced {
             rule: self.option.clone(),
-            by: Enforcer::Supervisor,
+            by: Enforcer::Tracer,
         }]
     }
 

@@ -45,7 +45,7 @@ impl Guard for ProcessLimit {
     fn enforced(&self) -> Vec<Enforced> {
         vec![Enforced {
             rule: self.option.clone(),
-            by: Enforcer::Supervisor,
+            by: Enforcer::Tracer,
         }]
     }
 

@@ -69,18 +69,28 @@ pub enum Enforcer {
     Kernel,
     /// The kernel, by the seccomp filter and from registers alone.
     Filter,
-    /// The supervisor, which does the call or denies it.
-    Supervisor,
+    /// The supervisor as the listener of the filter: it makes the call itself or
+    /// denies it.
+    Listener,
+    /// The supervisor as the tracer of the program: the caller stands still
+    /// while it decides.
+    Tracer,
 }
 
 impl fmt::Display for Enforced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = match self.by {
-            Enforcer::Kernel => "kernel",
-            Enforcer::Filter => "kernel, by the filter",
-            Enforcer::Supervisor => "supervisor",
-        };
-        write!(f, "{}: enforced by the {by}", self.rule)
+        write!(f, "{}: enforced by the {}", self.rule, self.by)
+    }
+}
+
+impl fmt::Display for Enforcer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Filter => "kernel, by the filter",
+            Self::Listener => "supervisor, as the listener of the filter",
+            Self::Tracer => "supervisor, as the tracer",
+        })
     }
 }
 

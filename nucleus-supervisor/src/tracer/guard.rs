@@ -1,8 +1,11 @@
 //! What decides on the stops of a tracer.
 
+use std::sync::Arc;
+
 use nucleus_seccomp::SeccompData;
 use rustix::io::Errno;
 
+use super::answers::{Answers, Ticket};
 use crate::{Enforced, Memory, TrapError, Traps};
 
 /// A thread of the program.
@@ -60,6 +63,9 @@ pub enum Verdict {
     Value(i64),
     /// The process is killed.
     Kill,
+    /// The caller stands still, and all others go on, until the ticket is
+    /// answered: [`Guard::answers`]. Then it goes, if nobody else denies it.
+    Wait(Ticket),
 }
 
 impl Verdict {
@@ -89,6 +95,12 @@ pub trait Guard: Send {
     fn enter(&mut self, call: &TracedCall) -> Verdict {
         let _unused: &TracedCall = call;
         Verdict::Go
+    }
+
+    /// Where the answers come in to the calls that this makes wait; `None` for
+    /// a guard that never does.
+    fn answers(&self) -> Option<Arc<Answers>> {
+        None
     }
 
     /// A call of this thread that was to go is over: it has returned, made a

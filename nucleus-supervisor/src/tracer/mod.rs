@@ -6,15 +6,19 @@
 //! has read it. A ptrace stop is not interrupted; children are stopped before
 //! they run and programs before their first instruction.
 
+mod answers;
 mod guard;
 mod tasks;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 
 use nucleus_seccomp::SeccompData;
 use rustix::io::Errno;
 
+use self::answers::Waiting;
+pub use self::answers::{Answers, Ticket};
 pub use self::guard::{Guard, Task, TracedCall, Verdict};
 use self::tasks::{Birth, Tasks};
 use crate::Error;
@@ -28,6 +32,7 @@ use crate::sys::ptrace::{self, Resume};
 pub struct Tracer {
     tasks: Tasks,
     guards: Vec<Box<dyn Guard>>,
+    waiting: Waiting,
     on_thread: PhantomData<*const ()>,
 }
 
@@ -93,6 +98,7 @@ impl Tracer {
         }
         Ok(Self {
             tasks: Tasks::new(process),
+            waiting: Waiting::new(&guards)?,
             guards,
             on_thread: PhantomData,
         })
@@ -107,10 +113,19 @@ impl Tracer {
     pub fn run(mut self) -> Result<Vec<Box<dyn Guard>>, Error> {
         let failed = |source| Error::Wait { source };
         while let Some((thread, status)) = ptrace::wait().map_err(failed)? {
-            match self.stopped(thread, Stop::of(status)) {
+            let handled = if self.waiting.is_bell(thread) {
+                self.rung(Stop::of(status) == Stop::Ended)
+            } else {
+                self.stopped(thread, Stop::of(status))
+            };
+            match handled {
                 // SIGKILL ends a thread in any stop.
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(source) => return Err(Error::Trace { thread, source }),
+            }
+            if self.tasks.is_empty() {
+                // A child that nobody has told of yet is still waited for.
+                alive(self.waiting.dismiss()).map_err(failed)?;
             }
         }
         Ok(std::mem::take(&mut self.guards))
@@ -162,34 +177,51 @@ impl Tracer {
                 args: info.args,
             },
         };
-        let skip = |value| {
-            ptrace::skip_call(thread, value)?;
-            ptrace::resume(thread, Resume::Continue(0))
-        };
         match self.judge(&call) {
-            Verdict::Go => ptrace::resume(thread, Resume::Continue(0)),
-            Verdict::GoAndTell => ptrace::resume(thread, Resume::UntilReturn),
-            Verdict::Errno(errno) => skip(-i64::from(errno.raw_os_error())),
-            Verdict::Value(value) => skip(value),
-            Verdict::Kill => ptrace::kill(task.process),
+            Some(verdict) => carry_out(task, verdict),
+            None => Ok(()),
         }
     }
 
-    fn judge(&mut self, call: &TracedCall) -> Verdict {
+    /// What becomes of a call; `None` when that is not known yet.
+    fn judge(&mut self, call: &TracedCall) -> Option<Verdict> {
         let mut verdict = Verdict::Go;
+        let mut open = BTreeSet::new();
         for at in 0..self.guards.len() {
             match self.guards[at].enter(call) {
                 Verdict::Go => {}
                 Verdict::GoAndTell => verdict = Verdict::GoAndTell,
+                Verdict::Wait(ticket) => {
+                    open.insert(ticket);
+                }
                 denied => {
                     for guard in &mut self.guards[..at] {
                         guard.over(call.task.thread);
                     }
-                    return denied;
+                    return Some(denied);
                 }
             }
         }
-        verdict
+        if open.is_empty() {
+            return Some(verdict);
+        }
+        if self.waiting.add(call.task, open, verdict) {
+            return None;
+        }
+        self.tell(|guard| guard.over(call.task.thread));
+        Some(Verdict::Errno(Errno::ACCESS))
+    }
+
+    /// The bell was rung: lets those go on whose answers have come.
+    fn rung(&mut self, has_ended: bool) -> Result<(), Errno> {
+        self.waiting.rung(has_ended)?;
+        for (task, verdict) in self.waiting.decided() {
+            if !verdict.goes() {
+                self.tell(|guard| guard.over(task.thread));
+            }
+            alive(carry_out(task, verdict))?;
+        }
+        Ok(())
     }
 
     fn new_child(&mut self, parent: u32, child: u32) -> Result<(), Errno> {
@@ -225,6 +257,8 @@ impl Tracer {
     fn executed(&mut self, process: u32) -> Result<(), Errno> {
         let former = ptrace::event_thread(process)?;
         self.tasks.executed(process, former);
+        self.waiting.forget(process);
+        self.waiting.forget(former);
         let mut runs = true;
         self.tell(|guard| runs &= guard.executed(process, former));
         if runs {
@@ -235,6 +269,7 @@ impl Tracer {
     }
 
     fn ended(&mut self, thread: u32) -> Result<(), Errno> {
+        self.waiting.forget(thread);
         if let Some(task) = self.tasks.ended(thread) {
             self.tell(|guard| guard.ended(task));
         }
@@ -253,6 +288,23 @@ impl Drop for Tracer {
             // One that is gone already is what this wants.
             let _gone: Result<(), Errno> = ptrace::kill(process);
         }
+    }
+}
+
+/// Lets a thread that stands at the entry of a call go on with this.
+fn carry_out(task: Task, verdict: Verdict) -> Result<(), Errno> {
+    let thread = task.thread;
+    let skip = |value| {
+        ptrace::skip_call(thread, value)?;
+        ptrace::resume(thread, Resume::Continue(0))
+    };
+    match verdict {
+        Verdict::Go => ptrace::resume(thread, Resume::Continue(0)),
+        Verdict::GoAndTell => ptrace::resume(thread, Resume::UntilReturn),
+        Verdict::Errno(errno) => skip(-i64::from(errno.raw_os_error())),
+        Verdict::Value(value) => skip(value),
+        Verdict::Kill => ptrace::kill(task.process),
+        Verdict::Wait(_) => Ok(()),
     }
 }
 

@@ -40,6 +40,11 @@ impl Tasks {
         }
     }
 
+    /// Whether no thread is known, not even one that waits to be told of.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.early.is_empty()
+    }
+
     pub(super) fn get(&self, thread: u32) -> Option<Task> {
         let process = *self.known.get(&thread)?;
         Some(Task { thread, process })

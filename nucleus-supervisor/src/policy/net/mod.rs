@@ -112,7 +112,7 @@ fn describe(
     own_network: bool,
 ) -> Vec<Enforced> {
     let enforced = |rule, by| Enforced { rule, by };
-    let by_us = |rule| enforced(rule, Enforcer::Supervisor);
+    let by_us = |rule| enforced(rule, Enforcer::Listener);
     let mut words = vec![enforced(
         "sockets of TCP, UDP, unix and routing netlink alone".to_owned(),
         Enforcer::Filter,
