@@ -105,6 +105,14 @@ impl Autopsy {
                     source: errno.into(),
                 }
             }
+            Some(Step::Chdir(folder))
+                if self.plan.reaping == Reaping::Namespace && errno == Errno::ACCESS =>
+            {
+                LaunchError::ClosedFolder {
+                    path: OsStr::from_bytes(folder.to_bytes()).into(),
+                    source: errno.into(),
+                }
+            }
             Some(Step::Limit(limit)) if errno == Errno::PERM => LaunchError::LimitTooHigh {
                 resource: limit.resource.name(),
                 value: limit.value,

@@ -75,7 +75,7 @@ pub(crate) fn plan(
     if !sandbox.nested && identity.maker != Maker::Nobody {
         steps.push(Step::ForbidNamespaces);
     }
-    steps.extend(limits(sandbox, host).map(Step::Limit));
+    steps.extend(limits(sandbox, host));
     let keep = sandbox.capabilities;
     confinement.finish.push(Step::LimitBoundingSet(keep));
     confinement.finish.extend(have(keep));
@@ -178,7 +178,7 @@ impl Confinement {
 /// The limits that were asked for, and one on tasks in any case. The kernel
 /// counts a user's tasks in each user namespace (5.14), so this one is the
 /// sandbox's alone.
-pub(crate) fn limits(sandbox: &Isolation, host: &Host) -> impl Iterator<Item = Limit> {
+pub(crate) fn limits(sandbox: &Isolation, host: &Host) -> impl Iterator<Item = Step> {
     const TASKS: u64 = 4096;
     let is_set = |limit: &Limit| limit.resource == Resource::Processes;
     let tasks = Limit {
@@ -186,7 +186,23 @@ pub(crate) fn limits(sandbox: &Isolation, host: &Host) -> impl Iterator<Item = L
         value: host.most_tasks.map_or(TASKS, |most| most.min(TASKS)),
     };
     let implied = (!sandbox.limits.iter().any(is_set)).then_some(tasks);
-    sandbox.limits.iter().copied().chain(implied)
+    let asked = sandbox.limits.iter().copied();
+    let first = asked.filter(|limit| !starves_steps(limit));
+    first.chain(implied).map(Step::Limit)
+}
+
+/// Those that the steps in between could not live with.
+pub(crate) fn last_limits(sandbox: &Isolation) -> impl Iterator<Item = Step> {
+    let asked = sandbox.limits.iter().copied();
+    asked.filter(starves_steps).map(Step::Limit)
+}
+
+/// Whether a limit leaves the steps of the program's process, which open
+/// files, less than they need. What is higher may have to be set while there
+/// are capabilities for it.
+fn starves_steps(limit: &Limit) -> bool {
+    const OPEN_FILES: u64 = 64;
+    limit.resource == Resource::OpenFiles && limit.value < OPEN_FILES
 }
 
 /// Init runs on as the program's user, as the host names it.

@@ -242,7 +242,10 @@ impl Isolation {
     }
 
     /// Shows a file or folder of the host at `target`, an absolute path in
-    /// the sandbox. Later volumes cover earlier ones.
+    /// the sandbox: over a file or folder that is there, or at a new place,
+    /// except below a folder of the host, where nothing new is made. None goes
+    /// over what the sandbox lives by (`/proc`, its devices) or over another
+    /// ([`TargetError`](crate::TargetError)).
     #[must_use]
     pub fn volume(
         mut self,

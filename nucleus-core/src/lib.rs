@@ -67,7 +67,9 @@ mod terminal;
 pub use capability::Capability;
 pub use child::Child;
 pub use command::{Command, View};
-pub use error::{Cause, ChangesError, IdError, LaunchError, PolicyError, UnknownCapability};
+pub use error::{
+    Cause, ChangesError, IdError, LaunchError, PolicyError, TargetError, UnknownCapability,
+};
 pub use ids::IdRange;
 pub use isolation::{
     Access, Isolation, Network, Resource, RootMode, Terminal, TerminalSize, User, UserNamespace,

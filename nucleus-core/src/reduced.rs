@@ -42,13 +42,14 @@ pub(crate) fn steps(
         steps.push(Step::NewSession);
     }
     steps.push(Step::NewKeyring);
-    steps.extend(confine::limits(sandbox, host).map(Step::Limit));
+    steps.extend(confine::limits(sandbox, host));
     steps.push(Step::SetCapabilities(Capabilities::NONE));
     steps.push(Step::NoNewPrivs);
     steps.extend(grants(sandbox, host, program, current_dir)?.steps()?);
     if let Some(policy) = &sandbox.landlock_policy {
         steps.extend(policy.steps(host.landlock_abi)?);
     }
+    steps.extend(confine::last_limits(sandbox));
     Ok(steps)
 }
 

@@ -63,6 +63,14 @@ impl Opened {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
     }
 
+    /// Whether it is a character or a block device.
+    pub(crate) fn is_device(&self) -> bool {
+        matches!(
+            FileType::from_raw_mode(self.stat.st_mode),
+            FileType::CharacterDevice | FileType::BlockDevice
+        )
+    }
+
     /// The permission bits.
     pub(crate) const fn mode(&self) -> u32 {
         self.stat.st_mode & 0o7777

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod sandbox_files {
+    mod grants;
     mod place;
     mod rootfs;
     mod secrets;

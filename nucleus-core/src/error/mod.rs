@@ -4,6 +4,7 @@ mod cause;
 mod changes;
 mod ids;
 mod policy;
+mod target;
 
 use std::ffi::OsString;
 use std::io;
@@ -15,6 +16,7 @@ pub use self::cause::Cause;
 pub use self::changes::ChangesError;
 pub use self::ids::IdError;
 pub use self::policy::{PolicyError, UnknownCapability};
+pub use self::target::TargetError;
 use crate::report::{Call, Fault};
 
 /// Why a program was not started, or how its start went wrong.
@@ -127,20 +129,26 @@ pub enum LaunchError {
         source: io::Error,
     },
 
-    /// A path in the sandbox that is not one.
-    #[error("the {what} target {path:?} must be an absolute path below /, without . and .. parts")]
-    Target {
-        /// `volume`, `tmpfs`.
-        what: &'static str,
-        /// The path.
-        path: PathBuf,
-    },
+    /// Something cannot be put where it was asked for.
+    #[error(transparent)]
+    Target(#[from] TargetError),
 
     /// The working directory is not among what the program sees.
     #[error(
         "the program sees no folder {path:?} to start in; show it that folder, or start it in one that it sees, by an absolute path"
     )]
     NoFolder {
+        /// The working directory.
+        path: PathBuf,
+        /// What chdir(2) said.
+        source: io::Error,
+    },
+
+    /// The working directory is closed to the program's user.
+    #[error(
+        "the program may not enter {path:?}, which is closed to the user that it runs as; grant it with --workspace {path:?}, or start it elsewhere with --workdir /"
+    )]
+    ClosedFolder {
         /// The working directory.
         path: PathBuf,
         /// What chdir(2) said.

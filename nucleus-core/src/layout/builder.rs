@@ -1,11 +1,12 @@
 //! What all parts of a layout are made with: the steps, and the list of what
 //! they have made.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Held;
+use super::places::{Place, Places};
 use crate::error::LaunchError;
 use crate::host::{Host, Node};
 use crate::ids::Identity;
@@ -32,7 +33,7 @@ pub(super) struct Builder<'a> {
     pub(super) grants: Grants,
     pub(super) mount_ids: Vec<IdMaps>,
     pub(super) held: Held,
-    pub(super) made: BTreeSet<PathBuf>,
+    pub(super) places: Places,
     /// What the program can see of the host.
     pub(super) shown: Vec<PathBuf>,
 }
@@ -49,14 +50,14 @@ impl<'a> Builder<'a> {
             grants: Grants::new(host.landlock_abi),
             mount_ids: Vec::new(),
             held: Held::default(),
-            made: BTreeSet::new(),
+            places: Places::default(),
             shown: Vec::new(),
         }
     }
 
     /// Makes a folder and those above it.
     pub(super) fn folder(&mut self, path: &Path, mode: u32) -> Result<(), LaunchError> {
-        if path.parent().is_none() || !self.made.insert(path.to_owned()) {
+        if path.parent().is_none() || !self.places.make(path) {
             return Ok(());
         }
         if let Some(parent) = path.parent() {
@@ -80,6 +81,7 @@ impl<'a> Builder<'a> {
             path: c_string("path", path)?,
             content: content.into(),
         });
+        self.places.put(path, Place::File);
         Ok(())
     }
 
@@ -89,6 +91,7 @@ impl<'a> Builder<'a> {
             target: c_string("path", target)?,
             path: c_string("path", path)?,
         });
+        self.places.put(path, Place::Link(target.to_owned()));
         Ok(())
     }
 
@@ -114,6 +117,15 @@ impl<'a> Builder<'a> {
             tree: self.takes.len(),
             path: c_string("path", target)?,
         });
+        let place = if is_folder {
+            Place::Host {
+                source: Path::new(OsStr::from_bytes(source.path().to_bytes())).to_owned(),
+                can_add: false,
+            }
+        } else {
+            Place::File
+        };
+        self.places.put(target, place);
         self.takes.push(Step::Take {
             source,
             attr,
@@ -178,6 +190,7 @@ impl<'a> Builder<'a> {
             options: c_string("path", OsStr::new(&options))?,
             attr: MountAttr::NOSUID | MountAttr::NODEV | more,
         });
+        self.places.put(path, Place::Memory);
         self.grants.write(path, true)
     }
 

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
+use super::places::Place;
 use crate::error::LaunchError;
 use crate::isolation::{Isolation, Network, RootMode};
 use crate::plan::{MountAttr, Step};
@@ -28,6 +29,10 @@ impl Builder<'_> {
         self.folder(Path::new(IMAGE), 0o700)?;
         let overlay = self.lay_over(&opened, Path::new(IMAGE), ids)?;
         self.steps.push(Step::EnterImage(overlay));
+        let source = opened.path.clone();
+        let can_add = true;
+        self.places
+            .put(Path::new("/"), Place::Host { source, can_add });
         self.keep(opened);
         if mode == RootMode::Overlay {
             self.grants.write(Path::new("/"), true)?;
@@ -39,6 +44,7 @@ impl Builder<'_> {
             options: c_string("option", "mode=755,size=64k")?,
             attr: MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC,
         });
+        self.places.put(Path::new("/dev"), Place::Memory);
         self.folder(Path::new("/run"), 0o755)
     }
 

@@ -3,7 +3,9 @@
 mod base;
 mod builder;
 mod devices;
+mod grants;
 mod image;
+mod places;
 mod secrets;
 mod tools;
 mod volumes;
@@ -75,16 +77,17 @@ pub(crate) fn plan(
     build.devices()?;
     build.proc(sandbox.nested)?;
     build.private_folders()?;
-    if sandbox.rootfs.is_none() {
-        build.tools(program)?;
-    }
-    build.copy_on_write(sandbox)?;
-    build.volumes(sandbox)?;
-    build.secrets(sandbox)?;
+    build.shown.extend(grants::targets(sandbox)?);
+    // What is shown without being asked for comes first: it must not cover
+    // what is.
     let folder = match sandbox.rootfs {
-        None => build.current_dir(current_dir)?,
+        None => {
+            build.tools(program)?;
+            build.current_dir(current_dir)?
+        }
         Some(_) => build.current_dir_of_image(current_dir),
     };
+    build.grants(sandbox)?;
     if sandbox.rootfs.is_some() {
         build.steps.push(Step::Seal(c_string("path", "/dev")?));
     }
@@ -117,6 +120,7 @@ pub(crate) fn plan(
         }
         steps.extend(policy.steps(host.landlock_abi)?);
     }
+    steps.extend(confine::last_limits(sandbox));
     Ok(Layout {
         init,
         program: steps,

@@ -3,44 +3,44 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use super::builder::Builder;
-use super::volumes::absolute;
 use crate::error::LaunchError;
-use crate::isolation::Isolation;
 use crate::plan::Step;
 use crate::secret::{MAX_SIZE, Secret};
 use crate::stdio::above_streams;
 use crate::strings::c_string;
 
 impl Builder<'_> {
-    pub(super) fn secrets(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
-        for (source, target) in &sandbox.secrets {
-            let failed = |error| LaunchError::Source {
-                what: "secret",
-                path: source.clone(),
-                source: error,
-            };
-            // By any way to it, links of /proc too: shells pass the output of
-            // a program as one.
-            let file = File::open(source).map_err(failed)?;
-            let metadata = file.metadata().map_err(failed)?;
-            let kind = metadata.file_type();
-            if !(kind.is_file() || kind.is_fifo()) || metadata.len() > MAX_SIZE {
-                return Err(LaunchError::NoSecret {
-                    path: source.clone(),
-                });
-            }
-            let fd = above_streams(OwnedFd::from(file)).map_err(|errno| failed(errno.into()))?;
-            let target = absolute("secret", target)?;
-            self.file(target, "")?;
-            self.steps.push(Step::Secret(Secret {
-                number: self.held.secrets.len(),
-                target: c_string("path", target)?,
-                owner: self.ids.of_mounts(),
-            }));
-            self.held.secrets.push(fd);
+    /// Opens what the user wants to keep secret.
+    pub(super) fn open_secret(&self, source: &Path) -> Result<OwnedFd, LaunchError> {
+        let failed = |error| LaunchError::Source {
+            what: "secret",
+            path: source.to_owned(),
+            source: error,
+        };
+        // By any way to it, links of /proc too: shells pass the output of
+        // a program as one.
+        let file = File::open(source).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let kind = metadata.file_type();
+        if !(kind.is_file() || kind.is_fifo()) || metadata.len() > MAX_SIZE {
+            return Err(LaunchError::NoSecret {
+                path: source.to_owned(),
+            });
         }
+        above_streams(OwnedFd::from(file)).map_err(|errno| failed(errno.into()))
+    }
+
+    pub(super) fn secret(&mut self, secret: OwnedFd, target: &Path) -> Result<(), LaunchError> {
+        self.file(target, "")?;
+        self.steps.push(Step::Secret(Secret {
+            number: self.held.secrets.len(),
+            target: c_string("path", target)?,
+            owner: self.ids.of_mounts(),
+        }));
+        self.held.secrets.push(secret);
         Ok(())
     }
 }

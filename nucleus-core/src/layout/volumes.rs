@@ -1,39 +1,39 @@
 //! What of the host the user wants the program to see, and folders in memory.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
 use crate::error::LaunchError;
 use crate::ids::{Maker, inward};
-use crate::isolation::{Access, Isolation};
+use crate::isolation::{Access, Tmpfs};
 use crate::plan::{IdMaps, MountAttr};
 use crate::source::Opened;
 
 impl Builder<'_> {
-    pub(super) fn volumes(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
-        for volume in &sandbox.volumes {
-            let opened = self.open("volume", &volume.source)?;
-            let target = absolute("volume", &volume.target)?;
-            let (source, is_folder) = (opened.source()?, opened.is_folder());
-            match volume.access {
-                Access::ReadOnly => self.bind(source, target, is_folder, READ_ONLY, None)?,
-                Access::ReadWrite => {
-                    let attr = MountAttr::NOSUID | MountAttr::NODEV;
-                    let ids = self.owner_becomes_program(&opened)?;
-                    self.bind(source, target, is_folder, attr, ids)?;
-                    self.grants.write(target, is_folder)?;
-                }
+    pub(super) fn volume(
+        &mut self,
+        opened: Opened,
+        access: Access,
+        target: &Path,
+    ) -> Result<(), LaunchError> {
+        let (source, is_folder) = (opened.source()?, opened.is_folder());
+        match access {
+            Access::ReadOnly => self.bind(source, target, is_folder, READ_ONLY, None)?,
+            Access::ReadWrite => {
+                let attr = MountAttr::NOSUID | MountAttr::NODEV;
+                let ids = self.owner_becomes_program(&opened)?;
+                self.bind(source, target, is_folder, attr, ids)?;
+                self.grants.write(target, is_folder)?;
             }
-            self.keep(opened);
-            self.shown.push(target.to_owned());
         }
-        for tmpfs in &sandbox.tmpfs {
-            let target = absolute("tmpfs", &tmpfs.target)?;
-            let options = self.owned("mode=755");
-            let size = tmpfs.size.unwrap_or_else(|| self.share(20));
-            self.memory(target, &options, MountAttr::empty(), size)?;
-        }
+        self.keep(opened);
         Ok(())
+    }
+
+    pub(super) fn tmpfs(&mut self, tmpfs: &Tmpfs, target: &Path) -> Result<(), LaunchError> {
+        let options = self.owned("mode=755");
+        let size = tmpfs.size.unwrap_or_else(|| self.share(20));
+        self.memory(target, &options, MountAttr::empty(), size)
     }
 
     /// The id mapping with which the owner of a file is the program's user,
@@ -66,17 +66,4 @@ impl Builder<'_> {
             self.mount_ids.len() - 1
         })))
     }
-}
-
-pub(super) fn absolute<'p>(what: &'static str, path: &'p Path) -> Result<&'p Path, LaunchError> {
-    let plain = path
-        .components()
-        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if path.is_absolute() && plain && path.parent().is_some() {
-        return Ok(path);
-    }
-    Err(LaunchError::Target {
-        what,
-        path: path.to_owned(),
-    })
 }

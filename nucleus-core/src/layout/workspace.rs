@@ -3,29 +3,27 @@
 use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
-use super::volumes::absolute;
+use super::places::Place;
 use crate::error::LaunchError;
 use crate::ids::inward;
-use crate::isolation::Isolation;
 use crate::overlay::{Layers, Overlay, Owner};
 use crate::plan::Step;
 use crate::source::Opened;
 use crate::strings::c_string;
 
 impl Builder<'_> {
-    pub(super) fn copy_on_write(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
-        const WHAT: &str = "workspace";
-        let Some((source, target)) = &sandbox.copy_on_write else {
-            return Ok(());
-        };
-        let opened = self.open_folder(WHAT, source)?;
-        let target = absolute(WHAT, target)?;
+    pub(super) fn copy_on_write(
+        &mut self,
+        opened: Opened,
+        target: &Path,
+    ) -> Result<(), LaunchError> {
         let ids = self.owner_becomes_program(&opened)?;
         self.folder(target, 0o755)?;
         let overlay = self.lay_over(&opened, target, ids)?;
         self.steps.push(Step::Overlay(overlay));
+        let (source, can_add) = (opened.path.clone(), false);
+        self.places.put(target, Place::Host { source, can_add });
         self.grants.write(target, true)?;
-        self.shown.push(target.to_owned());
         let (uid, gid) = opened.owner();
         let as_root = self.ids.maker.mounts_as_root();
         self.held.layers = Some(Layers {
