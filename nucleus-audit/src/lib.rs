@@ -42,9 +42,10 @@ mod error;
 mod sys;
 
 pub use deny::{Denial, DenialLogger, DenialReport, Denials};
-pub use error::{Error, PtraceRefusal};
+pub use error::Error;
 pub use event::{Call, Event};
 pub use log::{LogKind, LogPurpose, LogSource, Stopper};
+pub use nucleus_tracer::Refusal as PtraceRefusal;
 pub use place::{Place, lineage};
 pub use ptrace::{PtraceMode, PtraceSource};
 pub use record::{RecordError, SeccompRecord};

@@ -10,13 +10,6 @@ use std::path::PathBuf;
 pub(crate) struct Status {
     pub(crate) tgid: Option<u32>,
     pub(crate) parent: Option<u32>,
-    pub(crate) tracer: Option<u32>,
-    pub(crate) real_uid: Option<u32>,
-    pub(crate) threads: Option<u32>,
-    pub(crate) caught: Option<u64>,
-    pub(crate) ignored: Option<u64>,
-    /// `Seccomp_filters` (5.9).
-    pub(crate) filters: Option<u32>,
 }
 
 impl Status {
@@ -37,12 +30,6 @@ impl Status {
             match key {
                 b"Tgid" => status.tgid = first.parse().ok(),
                 b"PPid" => status.parent = first.parse().ok(),
-                b"TracerPid" => status.tracer = first.parse().ok(),
-                b"Uid" => status.real_uid = first.parse().ok(),
-                b"Threads" => status.threads = first.parse().ok(),
-                b"SigIgn" => status.ignored = u64::from_str_radix(first, 16).ok(),
-                b"SigCgt" => status.caught = u64::from_str_radix(first, 16).ok(),
-                b"Seccomp_filters" => status.filters = first.parse().ok(),
                 _ => {}
             }
         }
@@ -58,13 +45,6 @@ impl Status {
     /// Reads that of one thread.
     pub(crate) fn of(tid: u32) -> Option<Self> {
         Self::read(&tid.to_string())
-    }
-
-    /// Whether the process handles or ignores this signal.
-    pub(crate) fn survives(&self, signal: i32) -> bool {
-        let bit = 1_u64 << (signal - 1);
-        let has = |set: Option<u64>| set.is_some_and(|set| set & bit != 0);
-        has(self.caught) || has(self.ignored)
     }
 }
 
@@ -98,17 +78,9 @@ mod tests {
 
     #[test]
     fn the_fields_are_taken_out_of_the_file() {
-        let text = b"Name:\tTgid: 1\\n\nUmask:\t0022\nTgid:\t77\nNgid:\t0\nPPid:\t76\nTracerPid:\t5\n\
-            Uid:\t1000\t0\t0\t0\nThreads:\t3\nSigIgn:\t0000000000000001\nSigCgt:\t0000000040000000\nSeccomp_filters:\t2\n";
+        let text = b"Name:\tTgid: 1\\n\nUmask:\t0022\nTgid:\t77\nNgid:\t0\nPPid:\t76\n";
         let status = Status::parse(text);
         assert_eq!(status.tgid, Some(77));
         assert_eq!(status.parent, Some(76));
-        assert_eq!(status.tracer, Some(5));
-        assert_eq!(status.real_uid, Some(1000));
-        assert_eq!(status.threads, Some(3));
-        assert_eq!(status.filters, Some(2));
-        assert!(status.survives(libc::SIGSYS));
-        assert!(status.survives(libc::SIGHUP));
-        assert!(!status.survives(libc::SIGINT));
     }
 }

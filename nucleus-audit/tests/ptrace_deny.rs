@@ -234,7 +234,7 @@ fn a_sigsys_that_somebody_sent_is_no_denial() {
 /// Tries to attach to `pid` and returns the reason of the refusal.
 fn refusal(pid: u32) -> PtraceRefusal {
     match PtraceSource::seize(pid, PtraceMode::Record) {
-        Err(Error::Seize { source, .. }) => source,
+        Err(Error::Trace(nucleus_tracer::Error::Seize { source, .. })) => source,
         other => panic!("{other:?}"),
     }
 }

@@ -11,7 +11,7 @@ use nucleus_audit::{
 };
 use nucleus_core::Command;
 use nucleus_seccomp::Completeness;
-use nucleus_supervisor::{Guard, Tracer};
+use nucleus_supervisor::Guards;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::exit::Ended;
@@ -174,22 +174,38 @@ pub(crate) fn serve_and_trace<T: Send>(
     Ok(served)
 }
 
-/// Runs the job to its end under a tracer whose guards decide, and gives them
-/// back; `serve` answers what the filter leaves to a listener, if anything.
+/// Runs the job to its end under a tracer whose guards decide, and says what
+/// they report; `serve` answers what the filter leaves to a listener, if
+/// anything.
 ///
 /// When the tracer's thread ends early, the kernel kills what it traced.
 pub(crate) fn guard(
     job: &mut Job,
-    guards: Vec<Box<dyn Guard>>,
+    guards: Guards,
     serve: Option<impl FnOnce(OwnedFd, u32) -> anyhow::Result<()> + Send>,
-) -> anyhow::Result<(Ended, Vec<Box<dyn Guard>>)> {
+) -> anyhow::Result<Ended> {
     let signals = Signals::block()?;
     job.command.hold(true);
     let mut running = Running::start(job, signals)?;
     let pid = running.child.program_pid();
-    let seize = move || Ok(Tracer::seize(pid, guards)?);
-    let trace = |tracer: Tracer| Ok(tracer.run()?);
-    beside_tracer(seize, trace, |attached| {
+    let seize = move || {
+        Ok(PtraceSource::seize_and_judge(
+            pid,
+            PtraceMode::Judge,
+            guards,
+        )?)
+    };
+    let trace = |mut source: PtraceSource<Guards>| {
+        drain(&mut source, |_event| {})?;
+        for sentence in source.judge().report() {
+            report::note(sentence);
+        }
+        for note in source.notes() {
+            report::note(note);
+        }
+        Ok(())
+    };
+    let (ended, ()) = beside_tracer(seize, trace, |attached| {
         if !attached {
             running.child.kill()?;
             return running.wait();
@@ -201,7 +217,8 @@ pub(crate) fn guard(
                 running.wait()
             }
         }
-    })
+    })?;
+    Ok(ended)
 }
 
 /// Takes the program's listener, and answers on a thread of its own until the

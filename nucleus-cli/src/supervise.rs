@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, ensure};
 use nucleus_seccomp::InstallFlags;
-use nucleus_supervisor::{Enforced, Guard, Listener, Policy, Registry, Supervisor, Traps};
+use nucleus_supervisor::{Enforced, Guard, Guards, Listener, Policy, Registry, Supervisor, Traps};
 
 use crate::exit::Ended;
 use crate::session::Job;
-use crate::{filter, report, session};
+use crate::{filter, session};
 
 /// What a supervisor enforces on a run: some of it as the listener of the
 /// filter, some as the tracer of the program.
@@ -126,10 +126,6 @@ impl Supervision {
                 None => session::run(job),
             };
         }
-        let (ended, guards) = session::guard(job, self.guards, answer)?;
-        for sentence in guards.iter().flat_map(|guard| guard.report()) {
-            report::note(sentence);
-        }
-        Ok(ended)
+        session::guard(job, Guards::new(self.guards), answer)
     }
 }

@@ -65,37 +65,6 @@ pub enum Error {
         /// The reason.
         source: Errno,
     },
-    /// The program cannot be traced.
-    #[error(
-        "cannot trace process {pid}; a program can have one tracer, and \
-         kernel.yama.ptrace_scope 2 or 3 forbids it"
-    )]
-    Seize {
-        /// The program.
-        pid: u32,
-        /// The reason.
-        source: Errno,
-    },
-    /// The process that wakes the tracer cannot be made.
-    #[error("cannot start and trace the process that tells the tracer of answers")]
-    Bell {
-        /// The reason.
-        source: Errno,
-    },
-    /// A traced thread could not be read or resumed.
-    #[error("cannot handle a stop of thread {thread}")]
-    Trace {
-        /// The thread.
-        thread: u32,
-        /// The reason.
-        source: Errno,
-    },
-    /// Waiting for stops failed.
-    #[error("cannot wait for the stops of the program")]
-    Wait {
-        /// The reason.
-        source: Errno,
-    },
     /// The resolver of a sandbox cannot be set up.
     #[error("cannot set up the resolver that answers the program's look-ups of names")]
     Resolver {

@@ -62,6 +62,7 @@ pub use exec::{ExecPolicy, ExecRule, ExecRuleError};
 pub use limits::{MemoryLimit, ProcessLimit, WhenFull};
 pub use listener::{Listener, Receiver};
 pub use memory::{Memory, MemoryError, MessageHeader, PATH_MAX, Piece};
+pub use nucleus_tracer::{Answers, Task, Ticket, TracedCall, Verdict};
 pub use policy::{
     Enforced, Enforcer, NamedSockets, NetPolicy, NetRule, NetRules, Policy, PolicyError, Ports,
     Protocol, RuleError,
@@ -72,5 +73,5 @@ pub use reply::{FdResult, Grounds, NewFd, Reply};
 pub use request::{Delivery, Request};
 pub use rustix::io::Errno;
 pub use spawn::spawn;
-pub use tracer::{Answers, Guard, Task, Ticket, TracedCall, Tracer, Verdict};
+pub use tracer::{Guard, Guards, memory_of};
 pub use trap::{ArgTest, Refusal, Traps, When};

@@ -271,13 +271,6 @@ pub(crate) fn status_field<'s>(status: &'s [u8], name: &[u8]) -> Option<&'s [u8]
         .find_map(|line| line.strip_prefix(name))
 }
 
-/// Whether there is such a thread, and it is more than a zombie.
-pub(crate) fn runs(thread: i32) -> bool {
-    let stat = std::fs::read(format!("/proc/{thread}/stat")).unwrap_or_default();
-    let state = after_name(&stat).find(|word| !word.is_empty());
-    state.is_some_and(|state| !matches!(state, b"Z" | b"X"))
-}
-
 fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_start_time(&stat)

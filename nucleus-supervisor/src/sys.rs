@@ -2,9 +2,6 @@
 
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
-pub(crate) mod bell;
-pub(crate) mod ptrace;
-
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;

@@ -243,10 +243,10 @@ impl Traps {
         Self::answered_by(Action::Notify)
     }
 
-    /// None yet, for a [`Tracer`](crate::Tracer).
+    /// None yet, for [`Guards`](crate::Guards).
     #[must_use]
     pub const fn for_tracer() -> Self {
-        Self::answered_by(Action::Trace(0))
+        Self::answered_by(Action::Trace(nucleus_tracer::ASK))
     }
 
     const fn answered_by(answer: Action) -> Self {
@@ -523,7 +523,7 @@ mod tests {
             assert_eq!(program.run(&data).action, expected, "{name}");
         };
         check("connect", Action::Notify);
-        check("execve", Action::Trace(0));
+        check("execve", Action::Trace(nucleus_tracer::ASK));
         check("read", Action::Allow);
     }
 

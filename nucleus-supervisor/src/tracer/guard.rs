@@ -2,84 +2,22 @@
 
 use std::sync::Arc;
 
-use nucleus_seccomp::SeccompData;
-use rustix::io::Errno;
+use nucleus_tracer::{Answers, Task, TracedCall, Verdict};
 
-use super::answers::{Answers, Ticket};
 use crate::{Enforced, Memory, TrapError, Traps};
 
-/// A thread of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Task {
-    /// Its id in the tracer's PID namespace.
-    pub thread: u32,
-    /// The id of its thread group.
-    pub process: u32,
+/// The memory of a call's caller. Other threads can change it.
+#[must_use]
+pub fn memory_of(call: &TracedCall) -> Memory<'_> {
+    let arch = call.data.syscall().map(nucleus_seccomp::Syscall::arch);
+    Memory::of_tracee(call.task.thread.cast_signed(), arch)
 }
 
-impl Task {
-    /// Whether it is the first thread of its process: the process ends with it.
-    #[must_use]
-    pub const fn leads(&self) -> bool {
-        self.thread == self.process
-    }
-}
-
-/// A call at whose entry its thread stands still, whatever signals come.
-#[derive(Debug, Clone, Copy)]
-pub struct TracedCall {
-    /// Who makes it.
-    pub task: Task,
-    /// The registers.
-    pub data: SeccompData,
-}
-
-impl TracedCall {
-    /// The caller's memory. Other threads can change it.
-    #[must_use]
-    pub fn memory(&self) -> Memory<'_> {
-        let arch = self.data.syscall().map(nucleus_seccomp::Syscall::arch);
-        Memory::of_tracee(self.task.thread.cast_signed(), arch)
-    }
-
-    /// An argument of type `int`: the upper half of the register does not count.
-    #[must_use]
-    pub fn int(&self, index: usize) -> u32 {
-        let register = self.data.args.get(index).copied().unwrap_or(0);
-        u32::try_from(register & u64::from(u32::MAX)).unwrap_or(u32::MAX)
-    }
-}
-
-/// What becomes of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is made.
-    Go,
-    /// It is made, and the guard hears of its end: [`Guard::over`].
-    GoAndTell,
-    /// It fails with this, without being made.
-    Errno(Errno),
-    /// It returns this, without being made.
-    Value(i64),
-    /// The process is killed.
-    Kill,
-    /// The caller stands still, and all others go on, until the ticket is
-    /// answered: [`Guard::answers`]. Then it goes, if nobody else denies it.
-    Wait(Ticket),
-}
-
-impl Verdict {
-    /// Whether the call is made.
-    #[must_use]
-    pub const fn goes(self) -> bool {
-        matches!(self, Self::Go | Self::GoAndTell)
-    }
-}
-
-/// Rules of one kind that a [`Tracer`](crate::Tracer) enforces.
+/// Rules of one kind that a tracer enforces, as one of its [`Guards`](crate::Guards).
 ///
 /// All methods are called on the tracer's thread, one after the other, while
-/// the thread in question stands still. They must not wait for anything.
+/// the thread in question stands still. They must not wait for anything: what
+/// takes time is answered [later](Verdict::Wait), while the others go on.
 pub trait Guard: Send {
     /// Each rule, and who enforces it.
     fn enforced(&self) -> Vec<Enforced>;
@@ -91,7 +29,7 @@ pub trait Guard: Send {
     /// A test of an argument that no call has.
     fn trap(&self, traps: &mut Traps) -> Result<(), TrapError>;
 
-    /// Decides on a call, of which it has trapped some or another guard has.
+    /// Decides on a call that it or another guard has trapped.
     fn enter(&mut self, call: &TracedCall) -> Verdict {
         let _unused: &TracedCall = call;
         Verdict::Go

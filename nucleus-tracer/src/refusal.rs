@@ -2,39 +2,39 @@
 
 use std::{fs, io};
 
-use crate::PtraceRefusal;
-use crate::proc::Status;
+use crate::Refusal;
+use crate::status::Status;
 use crate::sys;
 
 /// Explains the kernel's answer to an attempt to attach to `pid`.
-pub(super) fn explain(pid: u32, error: io::Error) -> PtraceRefusal {
+pub(crate) fn explain(pid: u32, error: io::Error) -> Refusal {
     if !sys::ptrace_reaches_kernel() {
-        return PtraceRefusal::Filtered;
+        return Refusal::Filtered;
     }
     match error.raw_os_error() {
-        Some(libc::ESRCH) => PtraceRefusal::Gone,
+        Some(libc::ESRCH) => Refusal::Gone,
         Some(libc::EPERM) => refused(pid, error),
-        _ => PtraceRefusal::Other(error),
+        _ => Refusal::Other(error),
     }
 }
 
 /// The kernel checks in this order: already traced, user and capabilities,
 /// then the security modules (`ptrace_attach`, `__ptrace_may_access`).
-fn refused(pid: u32, error: io::Error) -> PtraceRefusal {
+fn refused(pid: u32, error: io::Error) -> Refusal {
     let Some(status) = Status::of(pid) else {
-        return PtraceRefusal::Other(error);
+        return Refusal::Other(error);
     };
     if let Some(tracer @ 1..) = status.tracer {
-        return PtraceRefusal::Traced { tracer };
+        return Refusal::Traced { tracer };
     }
     let own_uid = rustix::process::geteuid().as_raw();
     let target_uid = status.real_uid.unwrap_or(own_uid);
     if target_uid == own_uid
         && let Some(scope @ 1..) = yama_scope()
     {
-        return PtraceRefusal::Yama { scope };
+        return Refusal::Yama { scope };
     }
-    PtraceRefusal::NotPermitted {
+    Refusal::NotPermitted {
         target_uid,
         own_uid,
     }

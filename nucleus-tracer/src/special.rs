@@ -4,7 +4,7 @@ use nucleus_seccomp::{Arch, Syscall};
 
 /// Why a call needs care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Special {
+pub(crate) enum Special {
     /// `clone`: the first argument may hold `CLONE_UNTRACED`.
     Clone,
     /// `clone3`: the flags are behind the first argument.
@@ -27,10 +27,10 @@ const NAMES: [(&str, Special); 5] = [
 
 /// The special calls of every architecture, sorted by `(arch, nr)`.
 #[derive(Debug)]
-pub(super) struct Specials(Vec<((u32, u32), Special)>);
+pub(crate) struct Specials(Vec<((u32, u32), Special)>);
 
 impl Specials {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut calls: Vec<_> = Arch::ALL
             .iter()
             .flat_map(|&arch| {
@@ -44,7 +44,7 @@ impl Specials {
         Self(calls)
     }
 
-    pub(super) fn find(&self, arch: u32, nr: u32) -> Option<Special> {
+    pub(crate) fn find(&self, arch: u32, nr: u32) -> Option<Special> {
         let index = self
             .0
             .binary_search_by_key(&(arch, nr), |&(call, _)| call)
@@ -56,7 +56,7 @@ impl Specials {
 /// Whether this `seccomp` or `prctl` call installs a filter or strict mode.
 ///
 /// A null program is how libraries probe for the feature; it fails with EFAULT.
-pub(super) const fn installs_filter(special: Special, args: &[u64; 6]) -> bool {
+pub(crate) const fn installs_filter(special: Special, args: &[u64; 6]) -> bool {
     const SET_MODE_STRICT: u64 = 0;
     const SET_MODE_FILTER: u64 = 1;
     const PR_SET_SECCOMP: u64 = 22;

@@ -11,7 +11,7 @@ use crate::sys;
     dead_code,
     reason = "x86-64 can tell the threads of a process apart, the others cannot"
 )]
-pub(super) enum Killed {
+pub(crate) enum Killed {
     /// This call killed the process.
     Process(u32),
     /// This call killed the thread alone.
@@ -194,24 +194,24 @@ mod arch {
 
 /// Makes the call at whose seccomp stop the thread is not happen, and return
 /// `result` (a negative errno, or 0).
-pub(super) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
+pub(crate) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
     arch::skip_call(tid, result)
 }
 
 /// Replaces the first argument of the call at whose seccomp stop the thread is.
-pub(super) fn set_first_argument(tid: u32, audit_arch: u32, value: u64) -> io::Result<()> {
+pub(crate) fn set_first_argument(tid: u32, audit_arch: u32, value: u64) -> io::Result<()> {
     arch::set_first_argument(tid, audit_arch, value)
 }
 
 /// The arguments of the call that a filter has answered with SIGSYS, at whose
 /// delivery the thread has stopped.
-pub(super) fn arguments(tid: u32, audit_arch: u32) -> io::Result<[u64; 6]> {
+pub(crate) fn arguments(tid: u32, audit_arch: u32) -> io::Result<[u64; 6]> {
     arch::arguments(tid, audit_arch)
 }
 
 /// For which call a filter killed a thread that is at its exit stop with
 /// SIGSYS. `alone`: it is the only thread of its process.
-pub(super) fn killed_call(tid: u32, alone: bool) -> io::Result<Killed> {
+pub(crate) fn killed_call(tid: u32, alone: bool) -> io::Result<Killed> {
     arch::killed_call(tid, alone)
 }
 

@@ -2,7 +2,7 @@
 
 /// Why wait(2) reported a tracee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// `PTRACE_EVENT_SECCOMP`: a filter answered `SECCOMP_RET_TRACE`.
     Seccomp,
     /// A stop of `PTRACE_SYSCALL`, at entry or exit.
@@ -26,7 +26,7 @@ pub(super) enum Stop {
 
 impl Stop {
     /// Decodes a status (`PTRACE_O_TRACESYSGOOD` and `PTRACE_SEIZE` in effect).
-    pub(super) const fn of(status: i32) -> Self {
+    pub(crate) const fn of(status: i32) -> Self {
         if !libc::WIFSTOPPED(status) {
             return Self::Ended;
         }

@@ -1,0 +1,45 @@
+//! One ptrace(2) loop for all that needs one: a program and all that it starts
+//! are followed, their calls recorded or judged, their denials told.
+//!
+//! ```no_run
+//! use nucleus_tracer::{Mode, Tracer};
+//!
+//! # fn pid_of_a_program_that_waits_before_its_filter() -> u32 { 1 }
+//! let pid = pid_of_a_program_that_waits_before_its_filter();
+//! let mut tracer = Tracer::seize(pid, Mode::Record, ())?;
+//! while let Some(seen) = tracer.next()? {
+//!     println!("{:?} by thread {}", seen.syscall(), seen.task.thread);
+//! }
+//! println!("{:?}", tracer.completeness());
+//! # Ok::<(), nucleus_tracer::Error>(())
+//! ```
+//!
+//! - [`Tracer`]: the loop; [`Mode`]: what it does with the calls that stop
+//! - [`Seen`]: what it tells
+//! - [`Judge`]: who decides on what a filter leaves to it ([`ASK`]), at once or
+//!   [later](Answers)
+#![deny(unsafe_code)]
+
+mod answers;
+mod judge;
+mod seen;
+
+mod tracer;
+
+mod care;
+mod fatal;
+mod refusal;
+mod special;
+mod status;
+mod stop;
+mod tasks;
+
+mod error;
+mod regs;
+mod sys;
+
+pub use answers::{Answers, Ticket};
+pub use error::{Error, Refusal};
+pub use judge::{ASK, Judge, Task, TracedCall, Verdict};
+pub use seen::Seen;
+pub use tracer::{Mode, Tracer};

@@ -1,0 +1,656 @@
+//! The loop: one stop after the other, until nobody is left.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::{io, mem};
+
+use nucleus_seccomp::{Action, Completeness, SeccompData};
+use rustix::io::Errno;
+
+use crate::special::Specials;
+use crate::status::Status;
+use crate::stop::Stop;
+use crate::sys::{self, Resume, SyscallInfo, Waited, option};
+use crate::tasks::{Birth, Tasks};
+use crate::{ASK, Answers, Error, Judge, Seen, Task, Ticket, TracedCall, Verdict};
+use crate::{refusal, regs};
+
+/// The answer that a rehearsal gives, and a call that nobody judges gets: the
+/// same number on every architecture.
+const ENOSYS: u16 = 38;
+
+/// What the tracer does with a call that stops for it. In every mode the judge
+/// decides on what the filter leaves to it ([`ASK`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Nothing is told.
+    Judge,
+    /// Every call is told and goes on. The program carries
+    /// [`Program::trace_all`](nucleus_seccomp::Program::trace_all) and nothing
+    /// else: one stop a call.
+    Record,
+    /// Every call is told at its entry, before any filter, whatever filters the
+    /// program carries, from its first `execve` on: three stops a call that is
+    /// judged, else two.
+    RecordEntries,
+    /// A call is answered with the errno in the filter's data, without being
+    /// made, and told as [`Action::Errno`]. The program carries a profile whose
+    /// `Errno(e)` became `Trace(e)`. A SIGSYS by a filter and a kill by a
+    /// filter are told, too.
+    ///
+    /// Only denied calls stop. So that no child goes unseen, the filter must
+    /// leave `clone` with `CLONE_UNTRACED`, and `clone3`, to the judge: the
+    /// tracer refuses such a child with EPERM, and says so. Without, what is
+    /// denied to that child fails with ENOSYS, unseen.
+    Deny,
+    /// As `Deny`, but a call is only told as denied and then goes on, unless
+    /// the answer is ENOSYS, which programs are made to fall back from: a run
+    /// that shows all that a profile lacks, and does not end or hang at the
+    /// first. Without denials it goes as under `Deny`.
+    Rehearse,
+}
+
+impl Mode {
+    const fn records(self) -> bool {
+        matches!(self, Self::Record | Self::RecordEntries)
+    }
+
+    const fn denies(self) -> bool {
+        matches!(self, Self::Deny | Self::Rehearse)
+    }
+}
+
+/// Follows one process and all that it starts, without privilege.
+///
+/// The kernel ties a tracee to the thread that attached: this cannot be sent to
+/// another. Other children of that thread are left alone, if they report their
+/// end by SIGCHLD as `fork` and [`std::process::Command`] make them. No other
+/// thread of this process may wait for a traced process, or for just any: the
+/// kernel would give it the stops. When this is dropped, or its thread ends,
+/// the processes that it still traces are killed.
+///
+/// The order of things: what the profile denies is denied, and nobody is asked;
+/// of what is left the judge decides; what was recorded or denied is told last.
+///
+/// Signals, stops by job control and exits reach the program unchanged. What
+/// it can notice: its own use of ptrace(2) fails with EPERM.
+pub struct Tracer<J> {
+    pub(crate) mode: Mode,
+    judge: J,
+    root: u32,
+    root_status: Option<ExitStatus>,
+    pub(crate) tasks: Tasks,
+    pub(crate) specials: Specials,
+    pub(crate) info: SyscallInfo,
+    /// A thread that stands still until the next look, and its signal then.
+    pub(crate) waiting: Option<(u32, i32)>,
+    answers: Vec<Arc<Answers>>,
+    /// Calls that wait for their answers.
+    parked: BTreeMap<Ticket, TracedCall>,
+    must_stay_denied: Box<dyn Fn(&SeccompData) -> bool>,
+    /// The filter was seen to be in force.
+    has_filter: bool,
+    pub(crate) completeness: Completeness,
+    notes: Vec<String>,
+    /// Holds it on its thread.
+    on_thread: PhantomData<*const ()>,
+}
+
+impl<J> std::fmt::Debug for Tracer<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tracer")
+            .field("mode", &self.mode)
+            .field("root", &self.root)
+            .field("tasks", &self.tasks)
+            .field("parked", &self.parked)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<J: Judge> Tracer<J> {
+    /// Attaches to a running process of one thread that has not installed its
+    /// filter yet: calls made under the filter before this fail with ENOSYS.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Seize`] with the reason that the kernel had.
+    pub fn seize(process: u32, mode: Mode, mut judge: J) -> Result<Self, Error> {
+        let mut options = option::SYSGOOD
+            | option::FORK
+            | option::VFORK
+            | option::CLONE
+            | option::EXEC
+            | option::SECCOMP
+            | option::EXITKILL;
+        if mode.denies() {
+            options |= option::EXIT;
+        }
+        sys::seize(process, options).map_err(|error| Error::Seize {
+            pid: process,
+            source: refusal::explain(process, error),
+        })?;
+        let answers = judge.answers();
+        if !answers.is_empty() {
+            sys::prepare_wake().map_err(Error::Wake)?;
+            sys::let_wake(false);
+        }
+        for answers in &answers {
+            answers.bind();
+        }
+        let root = Task {
+            thread: process,
+            process,
+        };
+        judge.born(root, None);
+        let mut tracer = Self {
+            mode,
+            judge,
+            root: process,
+            root_status: None,
+            tasks: Tasks::new(process),
+            specials: Specials::new(),
+            info: SyscallInfo::default(),
+            waiting: None,
+            answers,
+            parked: BTreeMap::new(),
+            must_stay_denied: Box::new(|_call| false),
+            has_filter: false,
+            completeness: Completeness::Complete,
+            notes: Vec::new(),
+            on_thread: PhantomData,
+        };
+        if mode == Mode::RecordEntries {
+            tracer.tasks.all_have_own_filters();
+            // It runs, or waits in a call: from its next stop on it stops at
+            // entries.
+            alive("PTRACE_INTERRUPT", process, sys::interrupt(process))?;
+        }
+        if mode != Mode::Judge {
+            tracer.check_in_time();
+        }
+        Ok(tracer)
+    }
+
+    /// Keeps a [rehearsal](Mode::Rehearse) from letting these calls go on: what
+    /// goes on after a denial is not judged any more, by nobody.
+    pub fn keep_denied(&mut self, which: impl Fn(&SeccompData) -> bool + 'static) {
+        self.must_stay_denied = Box::new(which);
+    }
+
+    /// Waits for the next call to tell of; `None` is the end, when nobody is
+    /// left. The thread of a call that was denied stands still until this is
+    /// called again.
+    ///
+    /// # Errors
+    ///
+    /// A request of ptrace(2) failed that no tracee's death explains. All that
+    /// was traced is killed when this is dropped.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator cannot fail between its items"
+    )]
+    pub fn next(&mut self) -> Result<Option<Seen>, Error> {
+        if let Some((tid, signal)) = self.waiting.take() {
+            self.resume_with(tid, signal)?;
+        }
+        loop {
+            self.take_answers()?;
+            match self.wait()? {
+                Waited::Stopped(tid, status) => {
+                    if let Some(seen) = self.stopped(tid, status)? {
+                        return Ok(Some(seen));
+                    }
+                }
+                Waited::Interrupted => {}
+                Waited::None => return Ok(None),
+            }
+        }
+    }
+
+    /// Goes on until nobody is left, and tells nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn run(&mut self) -> Result<(), Error> {
+        while self.next()?.is_some() {}
+        Ok(())
+    }
+
+    /// Who decides.
+    #[must_use]
+    pub const fn judge(&self) -> &J {
+        &self.judge
+    }
+
+    /// How the process that was seized ended; `None` while it runs.
+    ///
+    /// If it is a child of this very thread, this is the only place that
+    /// tells: the tracer has waited for it.
+    #[must_use]
+    pub const fn root_status(&self) -> Option<ExitStatus> {
+        self.root_status
+    }
+
+    /// What may have made the program behave otherwise than untraced, one
+    /// sentence each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The verdict on everything up to now; final after the end.
+    #[must_use]
+    pub const fn completeness(&self) -> &Completeness {
+        &self.completeness
+    }
+
+    /// Looks whether something has happened before the tracer came.
+    fn check_in_time(&mut self) {
+        let (Some(target), Some(own)) = (Status::of(self.root), Status::own()) else {
+            return;
+        };
+        if target.filters > own.filters {
+            self.completeness.lose(
+                None,
+                format!(
+                    "process {} had a filter before the tracer attached; its calls until then failed",
+                    self.root
+                ),
+            );
+        }
+        if target.threads.is_some_and(|threads| threads > 1) {
+            self.completeness.lose(
+                None,
+                format!(
+                    "process {} had further threads when the tracer attached; they are not followed",
+                    self.root
+                ),
+            );
+        }
+    }
+
+    fn wait(&self) -> Result<Waited, Error> {
+        let can_be_woken = !self.parked.is_empty();
+        if can_be_woken {
+            sys::let_wake(true);
+        }
+        let waited = sys::wait_tracee();
+        if can_be_woken {
+            sys::let_wake(false);
+        }
+        waited.map_err(Error::Wait)
+    }
+
+    fn take_answers(&mut self) -> Result<(), Error> {
+        if self.parked.is_empty() {
+            return Ok(());
+        }
+        let given: Vec<_> = self.answers.iter().flat_map(|it| it.take()).collect();
+        for (ticket, verdict) in given {
+            if let Some(call) = self.parked.remove(&ticket) {
+                let verdict = match verdict {
+                    Verdict::Wait(_) => Verdict::Errno(Errno::PERM),
+                    verdict => verdict,
+                };
+                let verdict = self.judge.answered(&call, verdict);
+                self.carry_out(&call, verdict)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stopped(&mut self, tid: u32, status: i32) -> Result<Option<Seen>, Error> {
+        let stop = Stop::of(status);
+        if stop == Stop::Ended {
+            if tid == self.root {
+                self.root_status = Some(ExitStatus::from_raw(status));
+            }
+            self.ended(tid)?;
+            return Ok(None);
+        }
+        if self.tasks.get(tid).is_none() && stop != Stop::Exec {
+            self.tasks.hold(tid);
+            return Ok(None);
+        }
+        match stop {
+            Stop::Seccomp => return self.seccomp_stop(tid),
+            Stop::Syscall => return self.syscall_stop(tid),
+            Stop::Signal(libc::SIGSYS) if self.mode.denies() => return self.sigsys_stop(tid),
+            Stop::Signal(signal) => self.resume_with(tid, signal)?,
+            Stop::Group => {
+                alive("PTRACE_LISTEN", tid, sys::resume(tid, Resume::Listen))?;
+            }
+            Stop::Trap | Stop::Ended => self.resume(tid)?,
+            Stop::NewChild => {
+                if let Some(child) = event_tid(tid)? {
+                    self.new_child(tid, child)?;
+                }
+                self.resume(tid)?;
+            }
+            Stop::Exec => self.exec_stop(tid)?,
+            Stop::Exit => return self.exit_stop(tid),
+        }
+        Ok(None)
+    }
+
+    fn seccomp_stop(&mut self, tid: u32) -> Result<Option<Seen>, Error> {
+        self.has_filter |= self.mode != Mode::RecordEntries;
+        // A thread killed in this stop never makes the call.
+        if !self.read_info(tid)? {
+            return Ok(None);
+        }
+        let data = low_16(self.info.ret_data);
+        if self.mode == Mode::Record {
+            let entered = self.tasks.state(tid).is_some_and(|state| state.entered);
+            self.take_care(tid)?;
+            self.resume(tid)?;
+            return Ok((!entered).then(|| self.seen(tid, Action::Trace(data))));
+        }
+        if data & ASK != 0 {
+            if self.mode != Mode::RecordEntries && self.refuses_untraced(tid)? {
+                return Ok(None);
+            }
+            let call = self.call(tid);
+            let verdict = self.judge.enter(&call);
+            self.carry_out(&call, verdict)?;
+            return Ok(None);
+        }
+        if !self.mode.denies() {
+            // Of a filter that the program has installed: as without a tracer.
+            self.skip(tid, -i64::from(ENOSYS))?;
+            return Ok(None);
+        }
+        let goes_on = self.mode == Mode::Rehearse
+            && data != ENOSYS
+            && !(self.must_stay_denied)(&self.call(tid).data);
+        let answered = goes_on || self.set_result(tid, -i64::from(data))?;
+        if !answered {
+            return Ok(None);
+        }
+        self.waiting = Some((tid, 0));
+        Ok(Some(self.seen(tid, Action::Errno(data))))
+    }
+
+    /// A stop of `PTRACE_SYSCALL`: of a call whose end is to be told, or of a
+    /// thread with filters of its own, which may answer before ours.
+    fn syscall_stop(&mut self, tid: u32) -> Result<Option<Seen>, Error> {
+        let mut state = self
+            .tasks
+            .state(tid)
+            .map_or_else(Default::default, |it| *it);
+        if state.tell && !state.own_filter && state.restore.is_none() {
+            // It was resumed from within the call.
+            self.tell_end(tid);
+            self.resume(tid)?;
+            return Ok(None);
+        }
+        if !self.read_info(tid)? {
+            return Ok(None);
+        }
+        let entry = self.info.op == sys::INFO_ENTRY;
+        if !entry {
+            self.tell_end(tid);
+            if let Some((address, word)) = state.restore.take() {
+                alive("PTRACE_POKEDATA", tid, sys::poke(tid, address, word))?;
+            }
+        }
+        if let Some(known) = self.tasks.state(tid) {
+            known.entered = entry;
+            known.restore = state.restore;
+        }
+        let is_told = entry && state.own_filter && self.mode.records() && self.has_begun();
+        if is_told && self.mode == Mode::RecordEntries {
+            self.take_care(tid)?;
+        }
+        self.resume(tid)?;
+        Ok(is_told.then(|| self.seen(tid, Action::Trace(0))))
+    }
+
+    /// What comes before the filter and `execve` is not the program's.
+    fn has_begun(&mut self) -> bool {
+        if !self.has_filter {
+            let call = self.call(self.root).data.syscall();
+            let name = call.and_then(nucleus_seccomp::Syscall::name);
+            self.has_filter = matches!(name, Some("execve" | "execveat"));
+        }
+        self.has_filter
+    }
+
+    fn carry_out(&mut self, call: &TracedCall, verdict: Verdict) -> Result<(), Error> {
+        let tid = call.task.thread;
+        match verdict {
+            Verdict::Go => self.resume(tid),
+            Verdict::GoAndTell => {
+                if let Some(state) = self.tasks.state(tid) {
+                    state.tell = true;
+                }
+                self.resume(tid)
+            }
+            Verdict::Errno(errno) => self.skip(tid, -i64::from(errno.raw_os_error())),
+            Verdict::Value(value) => self.skip(tid, value),
+            Verdict::Kill => {
+                let killed = sys::kill(call.task.process);
+                alive("kill", tid, killed).map(drop)
+            }
+            Verdict::Wait(ticket) => {
+                for answers in &self.answers {
+                    answers.expect(ticket);
+                }
+                self.parked.insert(ticket, *call);
+                Ok(())
+            }
+        }
+    }
+
+    fn tell_end(&mut self, tid: u32) {
+        if let Some(state) = self.tasks.state(tid)
+            && mem::take(&mut state.tell)
+        {
+            self.judge.over(tid);
+        }
+    }
+
+    fn new_child(&mut self, parent: u32, child: u32) -> Result<(), Error> {
+        let is_dead = || Status::of(child).is_none_or(|status| status.is_dead);
+        let birth = self.tasks.told(child, || !is_dead());
+        if matches!(birth, Birth::New { .. }) {
+            self.born(child, self.tasks.get(parent));
+        }
+        self.tell_end(parent);
+        match birth {
+            Birth::New { waits: true } => self.resume(child),
+            Birth::New { .. } | Birth::Known | Birth::Ended => Ok(()),
+        }
+    }
+
+    fn born(&mut self, child: u32, parent: Option<Task>) {
+        let process = match parent {
+            _ if sys::leads_group(child) => child,
+            Some(parent) => parent.process,
+            None => Status::of(child)
+                .and_then(|status| status.process)
+                .unwrap_or(child),
+        };
+        let task = Task {
+            thread: child,
+            process,
+        };
+        self.tasks.add(task, parent);
+        self.judge.born(task, parent);
+    }
+
+    fn exec_stop(&mut self, process: u32) -> Result<(), Error> {
+        if self.mode == Mode::Record && !mem::replace(&mut self.has_filter, true) {
+            let reason =
+                format!("process {process} executed a program without the recording filter");
+            self.completeness.lose(None, reason);
+        }
+        if let Some(former) = event_tid(process)? {
+            self.tasks.executed(process, former);
+            self.forget(process);
+            self.forget(former);
+            if !self.judge.executed(process, former) {
+                return alive("kill", process, sys::kill(process)).map(drop);
+            }
+        }
+        self.resume(process)
+    }
+
+    fn ended(&mut self, tid: u32) -> Result<(), Error> {
+        if let Some(task) = self.tasks.ended(tid) {
+            self.forget(tid);
+            self.judge.ended(task);
+        }
+        for child in self.tasks.adopt_early() {
+            self.born(child, None);
+            self.resume(child)?;
+        }
+        Ok(())
+    }
+
+    /// A thread does not wait for an answer any more.
+    fn forget(&mut self, tid: u32) {
+        let waits = |&(_, call): &(_, &TracedCall)| call.task.thread == tid;
+        let Some(ticket) = self.parked.iter().find(waits).map(|it| *it.0) else {
+            return;
+        };
+        self.parked.remove(&ticket);
+        for answers in &self.answers {
+            answers.forget(ticket);
+        }
+    }
+
+    pub(crate) fn note(&mut self, sentence: &str) {
+        if !self.notes.iter().any(|note| note == sentence) {
+            self.notes.push(sentence.to_owned());
+        }
+    }
+
+    /// Reads the call of a stopped thread; false when it was killed meanwhile.
+    pub(crate) fn read_info(&mut self, tid: u32) -> Result<bool, Error> {
+        let read = sys::syscall_info(tid, &mut self.info);
+        alive("PTRACE_GET_SYSCALL_INFO", tid, read)
+    }
+
+    pub(crate) fn task(&self, tid: u32) -> Task {
+        self.tasks.get(tid).unwrap_or(Task {
+            thread: tid,
+            process: tid,
+        })
+    }
+
+    /// The call that was read last.
+    fn call(&self, tid: u32) -> TracedCall {
+        TracedCall {
+            task: self.task(tid),
+            data: SeccompData {
+                nr: low_32(self.info.nr),
+                arch: self.info.arch,
+                instruction_pointer: self.info.instruction_pointer,
+                args: self.info.args,
+            },
+        }
+    }
+
+    fn seen(&self, tid: u32, action: Action) -> Seen {
+        let TracedCall { task, data } = self.call(tid);
+        Seen {
+            task,
+            arch: data.arch,
+            nr: data.nr,
+            instruction_pointer: data.instruction_pointer,
+            args: Some(data.args),
+            action,
+        }
+    }
+
+    /// Lets a call return this without being made; false when its thread was
+    /// killed meanwhile.
+    fn set_result(&self, tid: u32, result: i64) -> Result<bool, Error> {
+        alive("setting the result", tid, regs::skip_call(tid, result))
+    }
+
+    pub(crate) fn skip(&mut self, tid: u32, result: i64) -> Result<(), Error> {
+        if self.set_result(tid, result)? {
+            self.resume(tid)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn resume(&mut self, tid: u32) -> Result<(), Error> {
+        self.resume_with(tid, 0)
+    }
+
+    pub(crate) fn resume_with(&mut self, tid: u32, signal: i32) -> Result<(), Error> {
+        let state = self.tasks.state(tid);
+        let how = if state.is_some_and(|state| state.needs_syscall_stops()) {
+            Resume::UntilSyscall(signal)
+        } else {
+            Resume::Continue(signal)
+        };
+        alive("PTRACE_CONT", tid, sys::resume(tid, how)).map(drop)
+    }
+}
+
+impl<J> Drop for Tracer<J> {
+    /// Nobody would answer the stops of those that are left.
+    fn drop(&mut self) {
+        for answers in &self.answers {
+            answers.close();
+        }
+        for process in self.tasks.processes() {
+            // One that is gone already is what this wants.
+            let _gone = sys::kill(process);
+        }
+    }
+}
+
+/// Whether the thread was there for the request. `ESRCH` is normal: SIGKILL
+/// ends a thread in any stop.
+pub(crate) fn alive(
+    request: &'static str,
+    tid: u32,
+    result: io::Result<()>,
+) -> Result<bool, Error> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+        Err(source) => Err(Error::Ptrace {
+            request,
+            tid,
+            source,
+        }),
+    }
+}
+
+/// The message of an event stop: a thread id or a wait status.
+pub(crate) fn event_tid(tid: u32) -> Result<Option<u32>, Error> {
+    match sys::event_message(tid) {
+        Ok(message) => Ok(Some(low_32(message))),
+        Err(error) => {
+            alive("PTRACE_GETEVENTMSG", tid, Err(error))?;
+            Ok(None)
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the kernel widens 32-bit values here; the upper half is sign extension"
+)]
+pub(crate) const fn low_32(value: u64) -> u32 {
+    value as u32
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "SECCOMP_RET_DATA is the low 16 bits"
+)]
+pub(crate) const fn low_16(value: u32) -> u16 {
+    value as u16
+}
