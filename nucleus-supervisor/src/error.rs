@@ -65,6 +65,14 @@ pub enum Error {
         /// The reason.
         source: Errno,
     },
+    /// A policy program cannot be started.
+    #[error("cannot start the policy program {program:?}")]
+    PolicyProgram {
+        /// The program.
+        program: std::ffi::OsString,
+        /// The reason.
+        source: io::Error,
+    },
     /// The resolver of a sandbox cannot be set up.
     #[error("cannot set up the resolver that answers the program's look-ups of names")]
     Resolver {

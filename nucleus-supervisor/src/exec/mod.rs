@@ -9,15 +9,21 @@
 
 mod file;
 mod glob;
+mod inquiry;
 mod rule;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use nucleus_seccomp::Arch;
 
 use self::file::{File, FileId, Viewpoint};
+use self::inquiry::{Inquiry, Step};
 pub use self::rule::{ExecRule, ExecRuleError};
-use crate::{Enforced, Enforcer, Errno, Guard, TracedCall, TrapError, Traps, Verdict, When};
+use crate::callback::Arbiter;
+use crate::{
+    Answers, Enforced, Enforcer, Errno, Guard, TracedCall, TrapError, Traps, Verdict, When,
+};
 
 /// Longest argument list that the kernel takes (`_STK_LIM / 4 * 3`).
 const ARGUMENTS_MAX: usize = 6 << 20;
@@ -44,6 +50,7 @@ pub struct ExecPolicy {
     judged: BTreeMap<u32, Image>,
     refused: BTreeMap<Vec<u8>, u64>,
     killed: BTreeMap<Vec<u8>, u64>,
+    inquiry: Option<Inquiry>,
 }
 
 /// An executable and its arguments, which are empty when no rule wants them.
@@ -67,7 +74,18 @@ impl ExecPolicy {
             judged: BTreeMap::new(),
             refused: BTreeMap::new(),
             killed: BTreeMap::new(),
+            inquiry: None,
         }
+    }
+
+    /// Asks about every program that the rules let be executed, the first one
+    /// included, and about its interpreters; each with all arguments. What runs
+    /// in the end must be what was asked about.
+    #[must_use]
+    pub fn ask(mut self, arbiter: Arbiter) -> Self {
+        self.wants_arguments = true;
+        self.inquiry = Some(Inquiry::new(arbiter));
+        self
     }
 
     /// Judges one executable.
@@ -84,7 +102,7 @@ impl ExecPolicy {
             && (free || allowed.is_none_or(|rules| rules.iter().any(matches)))
     }
 
-    fn judge(&mut self, call: &TracedCall) -> Result<Image, Errno> {
+    fn judge(&mut self, call: &TracedCall) -> Result<(Image, Vec<Step>), Errno> {
         let data = &call.data;
         let is_at = match data.syscall().and_then(nucleus_seccomp::Syscall::name) {
             Some("execve") => false,
@@ -118,28 +136,38 @@ impl ExecPolicy {
         let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
         let view = Viewpoint::of(call.task.thread, call.task.process)?;
         let file = view.find(folder, &path, follow)?;
-        self.judge_chain(&view, file, name, arguments)
+        self.judge_chain(call, &view, file, name, arguments)
     }
 
     /// Judges the executable, its interpreter, that one's interpreter...
     fn judge_chain(
         &mut self,
+        call: &TracedCall,
         view: &Viewpoint,
         mut file: File,
         mut name: Vec<u8>,
         mut arguments: Vec<Vec<u8>>,
-    ) -> Result<Image, Errno> {
+    ) -> Result<(Image, Vec<Step>), Errno> {
         let free = !self.started;
+        let mut steps = Vec::new();
         for _ in 0..DEPTH {
             if !self.allows(view, &file, &arguments, free) {
+                if let Some(inquiry) = &self.inquiry {
+                    let step = Step::new(file.path.as_deref(), &arguments);
+                    inquiry.tell_denied(call, step);
+                }
                 count(&mut self.refused, file.path);
                 return Err(Errno::ACCESS);
             }
+            if self.inquiry.is_some() {
+                steps.push(Step::new(file.path.as_deref(), &arguments));
+            }
             let Some(interpreter) = file.interpreter()? else {
-                return Ok(Image {
+                let image = Image {
                     file: file.id,
                     arguments,
-                });
+                };
+                return Ok((image, steps));
             };
             file = view.find(None, &interpreter.path, true)?;
             if self.wants_arguments {
@@ -169,7 +197,9 @@ impl ExecPolicy {
             return Ok(());
         }
         let view = Viewpoint::of(process, process)?;
-        if self.allows(&view, &file, &image.arguments, false) {
+        // Nobody was asked about this one.
+        let asked = self.inquiry.is_none();
+        if asked && self.allows(&view, &file, &image.arguments, false) {
             return Ok(());
         }
         count(&mut self.killed, file.path);
@@ -213,8 +243,13 @@ impl Guard for ExecPolicy {
         };
         let denied = self.denied.iter().map(|it| rule("--exec-deny", it));
         let allowed = self.allowed.iter().flatten();
+        let asked = self.inquiry.iter().map(|_| Enforced {
+            rule: "what the policy says of each program to execute".to_owned(),
+            by: Enforcer::Tracer,
+        });
         denied
             .chain(allowed.map(|it| rule("--exec-allow", it)))
+            .chain(asked)
             .collect()
     }
 
@@ -235,15 +270,26 @@ impl Guard for ExecPolicy {
             return Verdict::Go;
         }
         match self.judge(call) {
-            Ok(image) => {
+            Ok((image, steps)) => {
                 self.judged.insert(call.task.thread, image);
-                Verdict::Go
+                match &self.inquiry {
+                    Some(inquiry) => inquiry.ask(call, steps),
+                    None => Verdict::Go,
+                }
             }
             Err(errno) => {
                 self.judged.remove(&call.task.thread);
                 Verdict::Errno(errno)
             }
         }
+    }
+
+    fn answers(&self) -> Option<Arc<Answers>> {
+        self.inquiry.as_ref().map(Inquiry::answers)
+    }
+
+    fn over(&mut self, thread: u32) {
+        self.judged.remove(&thread);
     }
 
     fn executed(&mut self, process: u32, former: u32) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::figures;
 use super::{Fork, bits, everywhere, trap_forks};
+use crate::callback::Context;
 use crate::{
     Enforced, Enforcer, Errno, Guard, Refusal, Task, TracedCall, TrapError, Traps, Verdict, When,
 };
@@ -38,6 +39,7 @@ pub struct MemoryLimit {
     limit: u64,
     option: String,
     when_full: WhenFull,
+    tightened: Context,
     spaces: Spaces,
     /// Claims that were let go and may not be in the kernel's figures yet.
     under_way: BTreeMap<u32, Claim>,
@@ -98,6 +100,7 @@ impl MemoryLimit {
             limit,
             option,
             when_full,
+            tightened: Context::default(),
             spaces: Spaces::default(),
             under_way: BTreeMap::new(),
             forks: BTreeMap::new(),
@@ -105,6 +108,17 @@ impl MemoryLimit {
             segments: 0,
             denied: 0,
         }
+    }
+
+    /// At most what a callback allows, if that is less.
+    #[must_use]
+    pub fn tightened_by(mut self, context: &Context) -> Self {
+        self.tightened = context.clone();
+        self
+    }
+
+    fn most(&self) -> u64 {
+        self.limit.min(self.tightened.memory())
     }
 
     /// What is counted, in bytes.
@@ -121,7 +135,7 @@ impl MemoryLimit {
         if self.has_room(bytes) {
             return true;
         }
-        if bytes > self.limit {
+        if bytes > self.most() {
             return false;
         }
         self.reconcile();
@@ -129,7 +143,7 @@ impl MemoryLimit {
     }
 
     fn has_room(&self, bytes: u64) -> bool {
-        self.used().saturating_add(bytes) <= self.limit
+        self.used().saturating_add(bytes) <= self.most()
     }
 
     /// Takes over the kernel's figures, and adds what they may lack.
@@ -299,6 +313,45 @@ impl Spaces {
     }
 }
 
+/// Traps whatever makes memory writable, and refuses what does so unseen.
+pub(crate) fn trap_claims(traps: &mut Traps) -> Result<(), TrapError> {
+    let map = || {
+        let private = vec![
+            bits(2, PROT_WRITE, PROT_WRITE),
+            bits(3, MAP_TYPE, MAP_PRIVATE),
+        ];
+        let shared = MAP_ANONYMOUS | MAP_SHARED;
+        let shared = vec![bits(3, MAP_ANONYMOUS | MAP_TYPE, shared)];
+        When::Any(vec![private, shared])
+    };
+    for call in everywhere("mmap").chain(everywhere("mmap2")) {
+        if call.arch() == nucleus_seccomp::Arch::I386 && call.name() == Some("mmap") {
+            // Its arguments are behind a pointer; libc uses mmap2.
+            traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
+        } else {
+            traps.add(call, map())?;
+        }
+    }
+    for call in everywhere("mprotect").chain(everywhere("pkey_mprotect")) {
+        traps.add(call, When::test(bits(2, PROT_WRITE, PROT_WRITE)))?;
+    }
+    for call in everywhere("mremap").chain(everywhere("shmget")) {
+        traps.add(call, When::Always)?;
+    }
+    for call in everywhere("brk") {
+        let moves = crate::ArgTest::LongNot { index: 0, value: 0 };
+        traps.add(call, When::test(moves))?;
+    }
+    // Writing to such a file claims memory unseen; libraries fall back to a
+    // file in /tmp or /dev/shm. i386's ipc(2) multiplexes shmget.
+    for name in ["memfd_create", "memfd_secret", "ipc"] {
+        for call in everywhere(name) {
+            traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
+        }
+    }
+    Ok(())
+}
+
 impl Guard for MemoryLimit {
     fn enforced(&self) -> Vec<Enforced> {
         vec![Enforced {
@@ -309,41 +362,7 @@ impl Guard for MemoryLimit {
 
     fn trap(&self, traps: &mut Traps) -> Result<(), TrapError> {
         trap_forks(traps)?;
-        let map = || {
-            let private = vec![
-                bits(2, PROT_WRITE, PROT_WRITE),
-                bits(3, MAP_TYPE, MAP_PRIVATE),
-            ];
-            let shared = MAP_ANONYMOUS | MAP_SHARED;
-            let shared = vec![bits(3, MAP_ANONYMOUS | MAP_TYPE, shared)];
-            When::Any(vec![private, shared])
-        };
-        for call in everywhere("mmap").chain(everywhere("mmap2")) {
-            if call.arch() == nucleus_seccomp::Arch::I386 && call.name() == Some("mmap") {
-                // Its arguments are behind a pointer; libc uses mmap2.
-                traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
-            } else {
-                traps.add(call, map())?;
-            }
-        }
-        for call in everywhere("mprotect").chain(everywhere("pkey_mprotect")) {
-            traps.add(call, When::test(bits(2, PROT_WRITE, PROT_WRITE)))?;
-        }
-        for call in everywhere("mremap").chain(everywhere("shmget")) {
-            traps.add(call, When::Always)?;
-        }
-        for call in everywhere("brk") {
-            let moves = crate::ArgTest::LongNot { index: 0, value: 0 };
-            traps.add(call, When::test(moves))?;
-        }
-        // Writing to such a file claims memory unseen; libraries fall back to
-        // a file in /tmp or /dev/shm. i386's ipc(2) multiplexes shmget.
-        for name in ["memfd_create", "memfd_secret", "ipc"] {
-            for call in everywhere(name) {
-                traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
-            }
-        }
-        Ok(())
+        trap_claims(traps)
     }
 
     fn enter(&mut self, call: &TracedCall) -> Verdict {

@@ -4,6 +4,7 @@ mod figures;
 mod memory;
 mod processes;
 
+pub(crate) use memory::trap_claims;
 pub use memory::{MemoryLimit, WhenFull};
 pub use processes::ProcessLimit;
 
@@ -34,14 +35,21 @@ const fn bits(index: u8, mask: u32, value: u32) -> ArgTest {
 /// Traps whatever makes a process; threads are made freely. What hides its
 /// flags behind a pointer is not there, so that libc falls back to `clone`, and
 /// a child without a tracer is refused.
-fn trap_forks(traps: &mut Traps) -> Result<(), TrapError> {
+pub(crate) fn trap_forks(traps: &mut Traps) -> Result<(), TrapError> {
     for call in everywhere("fork").chain(everywhere("vfork")) {
         traps.add(call, When::Always)?;
     }
     for call in everywhere("clone") {
+        traps.add(call, When::test(bits(0, CLONE_THREAD, 0)))?;
+    }
+    refuse_unseen_children(traps)
+}
+
+/// A child that the tracer would not hear of, or that it might not.
+pub(crate) fn refuse_unseen_children(traps: &mut Traps) -> Result<(), TrapError> {
+    for call in everywhere("clone") {
         let untraced = When::test(bits(0, CLONE_UNTRACED, CLONE_UNTRACED));
         traps.refuse(call, Refusal::Of(untraced, Errno::PERM))?;
-        traps.add(call, When::test(bits(0, CLONE_THREAD, 0)))?;
     }
     for call in everywhere("clone3") {
         traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
@@ -51,13 +59,13 @@ fn trap_forks(traps: &mut Traps) -> Result<(), TrapError> {
 
 /// A call that makes a process, as [`trap_forks`] traps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fork {
+pub(crate) struct Fork {
     /// The child runs in the parent's memory.
     shares_memory: bool,
 }
 
 impl Fork {
-    fn of(call: &crate::TracedCall) -> Option<Self> {
+    pub(crate) fn of(call: &crate::TracedCall) -> Option<Self> {
         let name = call.data.syscall()?.name()?;
         let flags = match name {
             "fork" => 0,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Fork, trap_forks};
+use crate::callback::Context;
 use crate::{Enforced, Enforcer, Errno, Guard, Task, TracedCall, TrapError, Traps, Verdict};
 
 /// Refuses to make more processes with EAGAIN, as `RLIMIT_NPROC` does; threads
@@ -14,6 +15,7 @@ use crate::{Enforced, Enforcer, Errno, Guard, Task, TracedCall, TrapError, Traps
 pub struct ProcessLimit {
     limit: u64,
     option: String,
+    tightened: Context,
     live: BTreeSet<u32>,
     /// Threads whose forks were let go and are not over.
     forking: BTreeSet<u32>,
@@ -24,14 +26,22 @@ impl ProcessLimit {
     /// At most so many at a time, the program included; `option` is what the
     /// user asked for, for the report.
     #[must_use]
-    pub const fn new(limit: u64, option: String) -> Self {
+    pub fn new(limit: u64, option: String) -> Self {
         Self {
             limit,
             option,
+            tightened: Context::default(),
             live: BTreeSet::new(),
             forking: BTreeSet::new(),
             refused: 0,
         }
+    }
+
+    /// At most what a callback allows, if that is less.
+    #[must_use]
+    pub fn tightened_by(mut self, context: &Context) -> Self {
+        self.tightened = context.clone();
+        self
     }
 
     /// Slots in use: processes, and forks under way.
@@ -57,7 +67,9 @@ impl Guard for ProcessLimit {
         if Fork::of(call).is_none() {
             return Verdict::Go;
         }
-        if u64::try_from(self.used()).unwrap_or(u64::MAX) >= self.limit {
+        if u64::try_from(self.used()).unwrap_or(u64::MAX)
+            >= self.limit.min(self.tightened.processes())
+        {
             self.refused += 1;
             return Verdict::Errno(Errno::AGAIN);
         }

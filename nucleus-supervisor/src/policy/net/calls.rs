@@ -9,6 +9,7 @@ use rustix::net::{SocketType, sockopt};
 use super::Guard;
 use super::address::{AF_NETLINK, AF_UNIX, Address, unix_bytes};
 use super::caller::{Caller, Socket, own_name};
+use super::consult::About;
 use super::patience::{Patience, is_blocking};
 use crate::{Decision, Failure, FdResult, NewFd, Reply, Request, sys};
 
@@ -28,11 +29,11 @@ pub(super) fn connect(guard: &Guard, request: &Request) -> Result<Decision, Fail
     let caller = Caller::of(request)?;
     let socket = caller.socket(request.int(0))?;
     let bytes = address_of(request)?;
-    match guard.meant(&socket, &bytes)? {
+    match guard.meant(request, &socket, &bytes)? {
         Meant::Inet(bytes) => wait_connect(&caller, &socket, &bytes)?,
         Meant::Path(path) => caller.act(|files| {
             let peer = files.open(&path)?;
-            guard.may_reach(&peer)?;
+            guard.may_reach(request, &peer)?;
             let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
             wait_connect(&caller, &socket, &name)
         })?,
@@ -57,7 +58,12 @@ pub(super) enum Meant {
 
 impl Guard {
     /// Judges an address for a socket.
-    pub(super) fn meant(&self, socket: &Socket, bytes: &[u8]) -> Result<Meant, Errno> {
+    pub(super) fn meant(
+        &self,
+        request: &Request,
+        socket: &Socket,
+        bytes: &[u8],
+    ) -> Result<Meant, Errno> {
         let address = Address::parse(bytes)?;
         match (socket.family, address) {
             (AF_UNIX, Address::UnixPath(path)) => Ok(Meant::Path(path)),
@@ -70,7 +76,9 @@ impl Guard {
             (AF_NETLINK, _) => Ok(Meant::AsItIs),
             (_, address) if socket.is_inet() => match address {
                 Address::Unspecified => Ok(Meant::Plainly),
-                Address::Inet(peer) => self.destination(socket, peer, bytes).map(Meant::Inet),
+                Address::Inet(peer) => self
+                    .destination(request, socket, peer, bytes)
+                    .map(Meant::Inet),
                 _ => Err(Errno::AFNOSUPPORT),
             },
             _ => Err(Errno::ACCESS),
@@ -124,7 +132,7 @@ pub(super) fn bind(guard: &Guard, request: &Request) -> Result<Decision, Failure
     match (socket.family, Address::parse(&bytes)?) {
         (AF_UNIX, Address::UnixPath(path)) => caller.act(|files| {
             let name = files.enter_folder_of(&path)?;
-            guard.may_make_here()?;
+            guard.may_make_here(request, name)?;
             sys::bind(fd, &unix_bytes(name)?)
         })?,
         // A name that the kernel chooses is nobody's.
@@ -134,9 +142,9 @@ pub(super) fn bind(guard: &Guard, request: &Request) -> Result<Decision, Failure
         }
         (AF_UNIX | AF_NETLINK, _) => caller.act(|_files| sys::bind(fd, &bytes))?,
         (_, Address::Inet(own)) if socket.is_inet() => {
-            if !guard.judge.may_bind(own.port()) {
-                return Err(Failure(Errno::ACCESS));
-            }
+            let transport = socket.transport().ok_or(Errno::ACCESS)?;
+            let allowed = guard.judge.may_bind(own.port());
+            guard.consult(request, allowed, About::Own(transport, own))?;
             sys::bind(fd, &bytes)?;
         }
         (_, _) if socket.is_inet() => return Err(Failure(Errno::AFNOSUPPORT)),
@@ -154,7 +162,9 @@ pub(super) fn listen(guard: &Guard, request: &Request) -> Result<Decision, Failu
     match socket.family {
         AF_UNIX => caller.act(|_files| rustix::net::listen(&socket, backlog))?,
         _ if socket.is_inet() => {
-            guard.may_listen(&socket)?;
+            let transport = socket.transport().ok_or(Errno::ACCESS)?;
+            let own = guard.may_listen(&socket)?;
+            guard.consult(request, true, About::Own(transport, own))?;
             rustix::net::listen(&socket, backlog)?;
             // It may have been unbound meanwhile, and got another port.
             if let Err(errno) = guard.may_listen(&socket) {

@@ -65,17 +65,36 @@ impl Judge {
                     .flatten()
                     .any(|address| covers(rule, address))
         });
+        !denied && self.is_in(&self.allow, protocol, peer, now)
+    }
+
+    /// Whether a peer is one of these.
+    pub(super) fn is_in(
+        &self,
+        rules: &[NetRule],
+        protocol: Protocol,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> bool {
+        let address = reached(peer.ip());
+        let names = self.names(address, now);
+        let named = |rule: &NetRule| names.iter().any(|name| rule.matches_name(name));
+        let concerned = |rule: &&NetRule| rule.matches_service(protocol, peer.port());
         let special = |address: IpAddr| SPECIAL.iter().find(|special| special.contains(address));
         let special = special(address).or_else(|| embedded(address).and_then(special));
-        let allowed = self.allow.iter().filter(concerned).any(|rule| {
+        rules.iter().filter(concerned).any(|rule| {
             match special {
                 // A name that leads here must not: whoever owns it could make
                 // it lead to the host.
                 Some(special) => is_named(rule, special) && covers(rule, address),
                 None => named(rule) || covers(rule, address),
             }
-        });
-        allowed && !denied
+        })
+    }
+
+    /// The names by which an address was answered.
+    pub(super) fn names_of(&self, address: IpAddr, now: Instant) -> Vec<String> {
+        self.names(reached(address), now)
     }
 
     /// Whether a port may be bound to. One that the kernel chooses is a

@@ -7,6 +7,7 @@
 mod address;
 mod caller;
 mod calls;
+mod consult;
 mod control;
 mod judge;
 mod patience;
@@ -14,9 +15,11 @@ mod rule;
 mod send;
 mod traps;
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,10 +28,12 @@ use rustix::net::SocketType;
 
 use self::address::{AF_INET, AF_INET6};
 use self::caller::Socket;
+use self::consult::About;
 pub(crate) use self::judge::Judge;
 pub use self::rule::{NetRule, Ports, Protocol, RuleError};
+use crate::callback::Arbiter;
 use crate::resolver::Resolver;
-use crate::{Enforced, Enforcer, Policy, PolicyError, Registry};
+use crate::{Enforced, Enforcer, Policy, PolicyError, Registry, Request};
 
 /// Whom a program may talk to, and where it may listen.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +69,7 @@ pub(crate) struct Guard {
     resolver: Resolver,
     own_network: bool,
     named: NamedSockets,
+    arbiter: Option<Arbiter>,
 }
 
 impl NetPolicy {
@@ -93,9 +99,23 @@ impl NetPolicy {
                 resolver,
                 own_network,
                 named,
+                arbiter: None,
             },
             rules: words,
         })
+    }
+
+    /// Asks about every peer that the rules allow, every named socket and every
+    /// port to bind to or listen at. Look-ups of names are not asked about, but
+    /// events carry the names that led to an address.
+    #[must_use]
+    pub fn ask(mut self, arbiter: Arbiter) -> Self {
+        self.rules.push(Enforced {
+            rule: "what the policy says of each peer and port".to_owned(),
+            by: Enforcer::Listener,
+        });
+        self.guard.arbiter = Some(arbiter);
+        self
     }
 
     /// The name server for the program's `resolv.conf`.
@@ -170,6 +190,7 @@ impl Guard {
     /// not.
     fn destination(
         &self,
+        request: &Request,
         socket: &Socket,
         peer: SocketAddr,
         bytes: &[u8],
@@ -179,19 +200,17 @@ impl Guard {
         if let Some(resolver) = self.resolver.in_place_of(peer, udp) {
             return Ok(address::inet_bytes(resolver, socket.family == AF_INET6));
         }
-        if self.judge.allows(transport, peer, Instant::now()) {
-            Ok(bytes.to_vec())
-        } else {
-            Err(Errno::ACCESS)
-        }
+        let allowed = self.judge.allows(transport, peer, Instant::now());
+        self.consult(request, allowed, About::Peer(transport, peer))?;
+        Ok(bytes.to_vec())
     }
 
     /// Whether a socket may be listened at where it is bound.
-    fn may_listen(&self, socket: &Socket) -> Result<(), Errno> {
+    fn may_listen(&self, socket: &Socket) -> Result<SocketAddr, Errno> {
         let own = rustix::net::getsockname(socket)?;
         let own = SocketAddr::try_from(own)?;
         if self.judge.may_listen(own.port()) {
-            Ok(())
+            Ok(own)
         } else {
             Err(Errno::ACCESS)
         }
@@ -213,25 +232,23 @@ impl Guard {
 
     /// Whether a named socket may be talked to, by what it is and not by what
     /// it was called.
-    fn may_reach(&self, peer: &OwnedFd) -> Result<(), Errno> {
-        self.may_use(&caller::path_of(peer.as_fd())?)
+    fn may_reach(&self, request: &Request, peer: &OwnedFd) -> Result<(), Errno> {
+        let path = caller::path_of(peer.as_fd())?;
+        self.may_use(request, Path::new(OsStr::from_bytes(&path)))
     }
 
-    /// Whether a named socket may be made in the working directory.
-    fn may_make_here(&self) -> Result<(), Errno> {
+    /// Whether a socket of this name may be made in the working directory.
+    fn may_make_here(&self, request: &Request, name: &[u8]) -> Result<(), Errno> {
         let folder = rustix::process::getcwd(Vec::new())?;
-        self.may_use(folder.to_bytes())
+        let folder = Path::new(OsStr::from_bytes(folder.to_bytes()));
+        self.may_use(request, &folder.join(OsStr::from_bytes(name)))
     }
 
-    fn may_use(&self, path: &[u8]) -> Result<(), Errno> {
-        use std::os::unix::ffi::OsStrExt;
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-        match &self.named {
-            NamedSockets::Visible => Ok(()),
-            NamedSockets::Beneath(granted) if granted.iter().any(|it| path.starts_with(it)) => {
-                Ok(())
-            }
-            NamedSockets::Beneath(_) => Err(Errno::ACCESS),
-        }
+    fn may_use(&self, request: &Request, path: &Path) -> Result<(), Errno> {
+        let allowed = match &self.named {
+            NamedSockets::Visible => true,
+            NamedSockets::Beneath(granted) => granted.iter().any(|it| path.starts_with(it)),
+        };
+        self.consult(request, allowed, About::Named(path))
     }
 }

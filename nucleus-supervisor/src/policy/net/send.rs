@@ -161,11 +161,13 @@ impl<'a> Sender<'a> {
         if socket.is_inet() && Address::parse(&bytes)? == Address::Unspecified {
             return Err(Failure(Errno::AFNOSUPPORT));
         }
-        Ok(match self.guard.meant(socket, &bytes)? {
-            Meant::Inet(bytes) => To::Bytes(bytes),
-            Meant::Path(path) => To::Path(path),
-            Meant::AsItIs | Meant::Plainly => To::Bytes(bytes),
-        })
+        Ok(
+            match self.guard.meant(self.caller.request, socket, &bytes)? {
+                Meant::Inet(bytes) => To::Bytes(bytes),
+                Meant::Path(path) => To::Path(path),
+                Meant::AsItIs | Meant::Plainly => To::Bytes(bytes),
+            },
+        )
     }
 
     fn control(&self, control: Piece) -> Result<Control, Failure> {
@@ -253,7 +255,7 @@ impl<'a> Sender<'a> {
             To::Bytes(name) => self.push(name, part, control, flags),
             To::Path(path) => self.caller.act(|files| {
                 let peer = files.open(path)?;
-                self.guard.may_reach(&peer)?;
+                self.guard.may_reach(self.caller.request, &peer)?;
                 let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
                 self.push(&name, part, control, flags)
             }),
