@@ -5,6 +5,7 @@
 
 mod audit;
 mod memory;
+mod notify;
 mod paired;
 mod seccomp;
 mod startup;
@@ -29,6 +30,10 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "audit",
         run: audit::run,
+    },
+    Benchmark {
+        name: "notify",
+        run: notify::run,
     },
     Benchmark {
         name: "seccomp",
