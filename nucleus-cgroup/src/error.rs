@@ -149,6 +149,58 @@ pub enum Error {
         /// Every cgroup looked at, the own one first.
         tried: Vec<(PathBuf, Rejection)>,
     },
+    /// The user's systemd manager could not be talked to.
+    #[error("cannot {doing} systemd at {}", socket.display())]
+    Systemd {
+        /// What was to be done.
+        doing: &'static str,
+        /// Its socket.
+        socket: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The user's systemd manager answered with an error.
+    #[error("systemd at {} refuses {method}: {message} ({name})", socket.display())]
+    SystemdRefused {
+        /// Its socket.
+        socket: PathBuf,
+        /// The D-Bus method.
+        method: &'static str,
+        /// The name of the error.
+        name: String,
+        /// What it says.
+        message: String,
+    },
+    /// systemd began to make a scope and did not finish.
+    #[error("systemd could not start {scope}: {result}; see systemctl --user status {scope}")]
+    ScopeFailed {
+        /// The unit.
+        scope: String,
+        /// `canceled`, `timeout`, `failed`, `dependency` or `skipped`.
+        result: String,
+    },
+    /// systemd said that this process was moved, and the kernel does not.
+    #[error("systemd has started {scope}, but this process is in cgroup {}", own.display())]
+    NotMoved {
+        /// The unit.
+        scope: String,
+        /// Where it is.
+        own: PathBuf,
+    },
+    /// A move to another cgroup would leave a limit behind.
+    #[error("cgroup {} limits this process by {limit}, which a new scope would escape", from.display())]
+    LimitLeft {
+        /// The cgroup that is limited.
+        from: PathBuf,
+        /// The file that holds the limit.
+        limit: &'static str,
+    },
+    /// No random number could be had.
+    #[error("cannot choose a name for a scope")]
+    Random {
+        /// The reason.
+        source: io::Error,
+    },
     /// A controller was written to `cgroup.subtree_control` and is not there.
     #[error("controller {controller} did not become active below {}", path.display())]
     NotEnabled {

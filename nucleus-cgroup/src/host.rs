@@ -247,6 +247,28 @@ fn below<'a>(root: &Path, own: &'a Path) -> Option<&'a Path> {
 }
 
 #[cfg(test)]
+impl Host {
+    /// A directory tree in place of a mounted hierarchy: its own magic and
+    /// device are the ones to be proved.
+    pub(crate) fn on(tree: &Path, root: &str, cgroup: &str) -> Self {
+        let stat = rustix::fs::stat(tree).expect("a directory");
+        let line = format!(
+            "41 31 {}:{} {root} {} rw - cgroup2 cgroup2 rw\n",
+            rustix::fs::major(stat.st_dev),
+            rustix::fs::minor(stat.st_dev),
+            tree.display(),
+        );
+        let mut host = Self::from_parts(
+            mountinfo::parse(line.as_bytes()).expect("valid"),
+            membership::parse(cgroup.as_bytes()).expect("valid"),
+        );
+        let magic = rustix::fs::statfs(tree).expect("a file system").f_type;
+        host.magic = u64::try_from(magic).expect("positive");
+        host
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::fake;
@@ -318,27 +340,11 @@ mod tests {
         check("/..", "/", None);
     }
 
-    /// A directory tree in place of a mounted hierarchy: its own magic and
-    /// device are the ones to be proved.
-    fn host_on(tree: &Path, root: &str, cgroup: &str) -> Host {
-        let stat = rustix::fs::stat(tree).expect("a directory");
-        let line = format!(
-            "41 31 {}:{} {root} {} rw - cgroup2 cgroup2 rw\n",
-            rustix::fs::major(stat.st_dev),
-            rustix::fs::minor(stat.st_dev),
-            tree.display(),
-        );
-        let mut host = host(&line, cgroup);
-        let magic = rustix::fs::statfs(tree).expect("a file system").f_type;
-        host.magic = u64::try_from(magic).expect("positive");
-        host
-    }
-
     #[test]
     fn the_lineage_leads_from_the_own_cgroup_to_the_mount() {
         let tree = tempfile::tempdir().expect("a directory");
         fake(tree.path(), "a/b", &[]);
-        let lineage = host_on(tree.path(), "/", "0::/a/b\n")
+        let lineage = Host::on(tree.path(), "/", "0::/a/b\n")
             .lineage()
             .expect("there");
         let paths: Vec<_> = lineage.iter().map(Cgroup::path).collect();
@@ -350,20 +356,20 @@ mod tests {
                 tree.path()
             ]
         );
-        let nested = host_on(tree.path(), "/outer/a", "0::/outer/a/b\n");
+        let nested = Host::on(tree.path(), "/outer/a", "0::/outer/a/b\n");
         fake(tree.path(), "b", &[]);
         assert_eq!(nested.own().expect("there").path(), tree.path().join("b"));
-        let outside = host_on(tree.path(), "/", "0::/../other\n").own();
+        let outside = Host::on(tree.path(), "/", "0::/../other\n").own();
         assert!(matches!(outside, Err(Error::OutOfSight { .. })));
     }
 
     #[test]
     fn a_mount_that_is_not_what_mountinfo_says_is_refused() {
         let tree = tempfile::tempdir().expect("a directory");
-        let mut host = host_on(tree.path(), "/", "0::/\n");
+        let mut host = Host::on(tree.path(), "/", "0::/\n");
         host.unified[0].device = (4095, 7);
         assert!(matches!(host.own(), Err(Error::NotCgroup2 { .. })));
-        let mut host = host_on(tree.path(), "/", "0::/\n");
+        let mut host = Host::on(tree.path(), "/", "0::/\n");
         host.magic = CGROUP2_MAGIC;
         let error = host.own().expect_err("not cgroup2").to_string();
         assert!(error.contains("is not on cgroup2"), "{error}");

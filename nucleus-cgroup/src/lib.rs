@@ -42,6 +42,7 @@ mod wait;
 
 mod group;
 mod place;
+mod systemd;
 
 mod error;
 
@@ -57,4 +58,5 @@ pub use limits::Limits;
 pub use place::{Place, Rejection};
 pub use pressure::{Pressure, Stall};
 pub use stats::{CpuStats, IoStats, MemoryEvents, MemoryStats, PidsStats, Stats};
+pub use systemd::enter_scope;
 pub use value::{Bytes, CpuMax, CpuSet, CpuWeight, Device, IoMax, PidsMax};

@@ -151,7 +151,7 @@ fn is_delegated(cgroup: &Cgroup) -> bool {
 
 /// A limit that somebody set on purpose. `pids.max` is none: systemd sets it on
 /// every unit.
-fn limit_set(cgroup: &Cgroup) -> Result<Option<&'static str>, Error> {
+pub(crate) fn limit_set(cgroup: &Cgroup) -> Result<Option<&'static str>, Error> {
     for (file, unlimited) in [
         ("memory.max", "max"),
         ("memory.high", "max"),

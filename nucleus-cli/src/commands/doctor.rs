@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use nucleus_audit::{LogKind, LogPurpose, LogSource, PtraceMode};
-use nucleus_cgroup::{Controller, Host, Place};
+use nucleus_cgroup::Controller;
 use nucleus_core::{Access, Command, Isolation, Stdio, UserNamespace, View};
 use nucleus_seccomp::{Action, Insn, Program};
 use serde::Serialize;
 
+use super::sandbox::cgroup::Found;
 use crate::exit::Exit;
 use crate::session;
 
@@ -91,7 +92,7 @@ fn examine() -> Vec<Finding> {
         ),
         finding(
             "reduced sandbox",
-            "--no-userns, where there is no default sandbox",
+            "--no-userns, for root --userns host, where there is no default sandbox",
             reduced,
         ),
         finding(
@@ -202,9 +203,15 @@ fn capability() -> anyhow::Result<&'static str> {
     Ok("tried with CAP_NET_BIND_SERVICE, over a network of its own")
 }
 
-/// In a process of its own: who starts a reduced sandbox closes itself to
+/// Root has another way without user namespaces, with more walls. Anybody else
+/// tries in a process of its own: who starts a reduced sandbox closes itself to
 /// tracers, and could start no other one then.
 fn reduced() -> anyhow::Result<&'static str> {
+    if rustix::process::geteuid().is_root() {
+        let view = Isolation::new().user_namespace(UserNamespace::Host);
+        succeeds(quiet("true").view(View::Isolated(view)))?;
+        return Ok("root gets --userns host: all but the user namespace is in force");
+    }
     let itself = std::env::current_exe().context("cannot find the path of nucleus")?;
     let output = std::process::Command::new(itself)
         .args(["run", "--no-userns", "--", "true"])
@@ -249,12 +256,8 @@ fn landlock() -> anyhow::Result<String> {
         abi > 0,
         "not in this kernel, or not in the lsm= list of its command line"
     );
-    let scopes = if abi < 6 {
-        "; signals and abstract sockets only from ABI 6, Linux 6.12"
-    } else {
-        ""
-    };
-    Ok(format!("ABI {abi}{scopes}"))
+    let enforcement = Isolation::new().landlock_enforcement(abi, true);
+    Ok(format!("ABI {abi}: enforced {enforcement}"))
 }
 
 fn allow_all() -> anyhow::Result<Program> {
@@ -290,8 +293,11 @@ fn log(kind: LogKind) -> anyhow::Result<&'static str> {
 }
 
 fn cgroup(controller: Controller) -> anyhow::Result<&'static str> {
-    Place::find(&Host::detect()?, &BTreeSet::from([controller]))?;
-    Ok("a limited cgroup can be made")
+    let found = Found::for_controllers(&BTreeSet::from([controller]))?;
+    Ok(match found.scope {
+        None => "a limited cgroup can be made",
+        Some(_scope) => "a limited cgroup can be made, in a scope of the user's systemd",
+    })
 }
 
 #[cfg(test)]

@@ -47,8 +47,9 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["seccomp_mode", "seccomp_log_denied", "explain", "events"])]
     print_plan: bool,
 
-    /// Say of each rule that is beyond namespaces and mounts who enforces it:
-    /// the kernel or a supervisor, which is this process
+    /// Say of each rule that is beyond namespaces and mounts who enforces it,
+    /// the kernel or a supervisor, which is this process; what of Landlock this
+    /// kernel has; and where the cgroup is
     #[arg(long)]
     verbose: bool,
 
@@ -120,6 +121,16 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         supervision.is_none() || !(*explain || *seccomp_log_denied || events.is_some()),
         "--explain, --seccomp-log-denied and --events do not go with rules that a supervisor enforces; leave one of them out"
     );
+    let enforced: Vec<String> = {
+        let by_supervisor = supervision.as_ref().map_or(&[][..], Supervision::enforced);
+        let others = std::mem::take(&mut sandboxed.enforced).into_iter();
+        others
+            .chain(by_supervisor.iter().map(ToString::to_string))
+            .collect()
+    };
+    if args.verbose && !args.print_plan {
+        enforced.iter().for_each(report::note);
+    }
     let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
     if *explain {
         let (ended, report) = explained::run(&mut sandboxed, &policy()?, remedy, events)?;
@@ -160,17 +171,11 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
             command.filter(filter::enforcing(&policy)?);
         }
     }
-    let enforced = supervision.as_ref().map_or(&[][..], Supervision::enforced);
     if args.print_plan {
         let rules: String = enforced.iter().map(|rule| format!("{rule}\n")).collect();
         write!(io::stdout(), "{}{rules}", command.plan()?)
             .context("cannot write the plan to standard output")?;
         return Ok(Exit::SUCCESS);
-    }
-    if args.verbose {
-        for rule in enforced {
-            report::note(rule);
-        }
     }
     let ended = match supervision {
         Some(supervision) => supervision.run(&mut sandboxed)?,

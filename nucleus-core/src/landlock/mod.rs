@@ -10,9 +10,36 @@ pub use self::policy::{Enforcement, LandlockPolicy};
 pub(crate) use self::rights::Rights;
 use landlock::{ABI, Access as _, AccessFs, AccessNet, BitFlags, Scope};
 
+use self::policy::Kinds;
 use crate::error::LaunchError;
+use crate::isolation::Isolation;
 use crate::plan::{Ruleset, Step};
 use crate::strings::c_string;
+
+impl Isolation {
+    /// What a kernel with this ABI, 0 for none, enforces of the wall that
+    /// [`Isolation::landlock`] is, in [`View::Isolated`](crate::View::Isolated).
+    /// Ports are none of its business: the network is of its own. In
+    /// [`View::Reduced`](crate::View::Reduced) they are, where there is to be
+    /// none: `ports`.
+    #[must_use]
+    pub fn landlock_enforcement(&self, abi: u32, ports: bool) -> Enforcement {
+        if !self.landlock {
+            return Enforcement::Off("it was not wanted".to_owned());
+        }
+        if self.nested {
+            return Enforcement::Off("it would forbid the mounts of a sandbox inside".to_owned());
+        }
+        Enforcement::of(
+            abi,
+            Kinds {
+                files: true,
+                ports,
+                scopes: true,
+            },
+        )
+    }
+}
 
 /// What the program may do beneath which path.
 #[derive(Debug)]
@@ -122,5 +149,44 @@ impl Grants {
         }));
         steps.push(Step::LandlockRestrict);
         Ok(steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `Documentation/userspace-api/landlock.rst` says what came with which ABI.
+    #[test]
+    fn what_a_kernel_cannot_restrict_is_said() {
+        let check = |abi, ports, expected: &str| {
+            let enforcement = Isolation::new().landlock_enforcement(abi, ports);
+            assert_eq!(enforcement.to_string(), expected, "{abi}");
+        };
+        check(7, false, "in full");
+        check(6, true, "in full");
+        check(
+            4,
+            true,
+            "in part: this kernel's Landlock, ABI 4, cannot restrict the right ioctl_dev, \
+             signals and abstract sockets, its scopes (ABI 6)",
+        );
+        check(
+            2,
+            true,
+            "in part: this kernel's Landlock, ABI 2, cannot restrict the right truncate, \
+             the right ioctl_dev, TCP ports (ABI 4), \
+             signals and abstract sockets, its scopes (ABI 6)",
+        );
+        check(0, true, "not at all: this kernel has no Landlock");
+        let off = |sandbox: Isolation| sandbox.landlock_enforcement(7, false);
+        assert!(matches!(
+            off(Isolation::new().landlock(false)),
+            Enforcement::Off(_)
+        ));
+        assert!(matches!(
+            off(Isolation::new().nested(true)),
+            Enforcement::Off(_)
+        ));
     }
 }

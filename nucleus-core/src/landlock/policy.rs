@@ -65,6 +65,42 @@ pub enum Enforcement {
     Off(String),
 }
 
+/// The kinds of things that a ruleset restricts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kinds {
+    pub(super) files: bool,
+    pub(super) ports: bool,
+    pub(super) scopes: bool,
+}
+
+impl Enforcement {
+    /// What a kernel with this ABI can restrict of them, 0 for none.
+    pub(super) fn of(abi: u32, kinds: Kinds) -> Self {
+        let mut lacks = Vec::new();
+        if abi == 0 {
+            return Self::Off("this kernel has no Landlock".to_owned());
+        }
+        if kinds.files {
+            lacks.extend(Rights::beyond(abi).map(|name| format!("the right {name}")));
+        }
+        if kinds.ports && abi < PORTS_SINCE {
+            lacks.push(format!("TCP ports (ABI {PORTS_SINCE})"));
+        }
+        if kinds.scopes && abi < SCOPES_SINCE {
+            lacks.push(format!(
+                "signals and abstract sockets, its scopes (ABI {SCOPES_SINCE})"
+            ));
+        }
+        if lacks.is_empty() {
+            return Self::Full;
+        }
+        let lacks = lacks.join(", ");
+        Self::Partial(format!(
+            "this kernel's Landlock, ABI {abi}, cannot restrict {lacks}"
+        ))
+    }
+}
+
 /// The file. What stands in a list is looked at by [`each`], which knows its
 /// place; for serde a list is one thing.
 #[derive(Deserialize)]
@@ -186,26 +222,14 @@ impl LandlockPolicy {
     /// What a kernel with this ABI enforces of it, 0 for none.
     #[must_use]
     pub fn enforcement(&self, abi: u32) -> Enforcement {
-        let mut lacks = Vec::new();
-        if abi == 0 {
-            return Enforcement::Off("this kernel has no Landlock".to_owned());
-        }
-        if !self.paths.is_empty() {
-            lacks.extend(Rights::beyond(abi).map(|name| format!("the right {name}")));
-        }
-        if self.ports() != 0 && abi < PORTS_SINCE {
-            lacks.push(format!("TCP ports (ABI {PORTS_SINCE})"));
-        }
-        if self.scopes != 0 && abi < SCOPES_SINCE {
-            lacks.push(format!("scopes (ABI {SCOPES_SINCE})"));
-        }
-        if lacks.is_empty() {
-            return Enforcement::Full;
-        }
-        let lacks = lacks.join(", ");
-        Enforcement::Partial(format!(
-            "this kernel's Landlock, ABI {abi}, cannot restrict {lacks}"
-        ))
+        Enforcement::of(
+            abi,
+            Kinds {
+                files: !self.paths.is_empty(),
+                ports: self.ports() != 0,
+                scopes: self.scopes != 0,
+            },
+        )
     }
 
     /// The accesses to ports that are restricted.

@@ -46,6 +46,24 @@ impl Profile {
         reduced
     }
 
+    /// What [`Profile::sandbox_reduced`] denies of what the default allows, in
+    /// words, each once.
+    #[must_use]
+    pub fn denied_when_reduced(sockets: bool) -> Vec<String> {
+        let reduced = builtin(include_bytes!("../../profiles/reduced.json"));
+        let mut denied: Vec<String> = Vec::new();
+        for comment in reduced.rules.iter().flat_map(|rule| &rule.comment) {
+            let (words, _why) = comment.split_once(':').unwrap_or((comment, ""));
+            if !denied.iter().any(|known| known == words) {
+                denied.push(words.to_owned());
+            }
+        }
+        if !sockets {
+            denied.push("sockets".to_owned());
+        }
+        denied
+    }
+
     /// With the calls that capabilities are for, where the program has them.
     #[must_use]
     pub fn with_capabilities(mut self) -> Self {
@@ -251,6 +269,43 @@ mod tests {
                 ("clone3", &[], ENOSYS),
             ] {
                 check(&policy, name, args, expected);
+            }
+        }
+    }
+
+    /// Every call of which the default allows more has its words.
+    #[test]
+    fn what_the_reduced_profile_denies_has_words() {
+        let default = Profile::sandbox_default();
+        let default = policy(&default, Arch::X86_64);
+        let reduced = builtin(include_bytes!("../../profiles/reduced.json"));
+        for sockets in [true, false] {
+            let policy = policy(&Profile::sandbox_reduced(sockets), Arch::X86_64);
+            let words = Profile::denied_when_reduced(sockets);
+            for call in Syscall::all(Arch::X86_64) {
+                let data = SeccompData {
+                    nr: call.number(),
+                    arch: Arch::X86_64.audit(),
+                    args: [1; 6],
+                    ..SeccompData::default()
+                };
+                if default.decide(&data) != Action::Allow || policy.decide(&data) == Action::Allow {
+                    continue;
+                }
+                let name = call.to_string();
+                let rule = reduced
+                    .rules
+                    .iter()
+                    .find(|rule| rule.calls.contains(&CallName::from(name.as_str())));
+                let comment = rule.and_then(|rule| rule.comment.as_deref());
+                let comment = comment.unwrap_or("sockets");
+                assert!(
+                    words
+                        .iter()
+                        .any(|words| comment.starts_with(words.as_str())),
+                    "{name}: {words:?}"
+                );
+                assert!(rule.is_some() || name == "socket", "{name}");
             }
         }
     }

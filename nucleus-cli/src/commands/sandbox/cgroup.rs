@@ -1,5 +1,6 @@
 //! What a program may use: a cgroup for the run, and what it met there.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nucleus_cgroup::{
-    Bytes, CpuMax, CpuSet, CpuWeight, Group, Host, IoMax, Limits, PidsMax, Place, Stats,
-    remove_after_maker,
+    Bytes, Controller, CpuMax, CpuSet, CpuWeight, Group, Host, IoMax, Limits, PidsMax, Place,
+    Stats, enter_scope, remove_after_maker,
 };
 use nucleus_core::Command;
 use nucleus_supervisor::{MemoryLimit, ProcessLimit, WhenFull};
@@ -143,13 +144,14 @@ impl CgroupArgs {
     }
 
     fn make(&self, limits: &Limits) -> anyhow::Result<Limited> {
-        let place = Place::find(&Host::detect()?, &limits.controllers())?;
+        let Found { place, scope } = Found::for_controllers(&limits.controllers())?;
         let group = Group::create(place, limits)?;
         let janitor =
             start_janitor(group.path()).context("cannot start the process that tidies")?;
         Ok(Limited {
             group,
             janitor,
+            scope,
             memory: self.memory,
             pids: self.pids,
         })
@@ -189,6 +191,39 @@ impl CgroupArgs {
     }
 }
 
+/// A cgroup below which a limited one can be made.
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    /// The scope of systemd's that this process has moved to for it.
+    pub(crate) scope: Option<String>,
+}
+
+impl Found {
+    /// Looks at the own cgroup and those above. A user who may use none of them
+    /// gets a scope from the user's systemd, once; root has no need of one.
+    pub(crate) fn for_controllers(controllers: &BTreeSet<Controller>) -> anyhow::Result<Self> {
+        let host = Host::detect()?;
+        let none = match Place::find(&host, controllers) {
+            Ok(place) => return Ok(Self { place, scope: None }),
+            Err(error @ nucleus_cgroup::Error::NoPlace { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        if rustix::process::geteuid().is_root() {
+            return Err(none.into());
+        }
+        match enter_scope(&host) {
+            Ok(scope) => Ok(Self {
+                place: Place::find(&Host::detect()?, controllers)?,
+                scope: Some(scope),
+            }),
+            Err(error) => {
+                let why = anyhow::Error::new(error);
+                Err(anyhow::Error::new(none).context(format!("systemd gives no scope ({why:#})")))
+            }
+        }
+    }
+}
+
 fn weight(text: &str) -> Result<CpuWeight, String> {
     let number = text
         .parse()
@@ -202,6 +237,7 @@ fn weight(text: &str) -> Result<CpuWeight, String> {
 pub(crate) struct Limited {
     group: Group,
     janitor: Child,
+    scope: Option<String>,
     memory: Option<Bytes>,
     pids: Option<u64>,
 }
@@ -225,6 +261,17 @@ impl Drop for Limited {
 }
 
 impl Limited {
+    /// Where it is, and how that was come by.
+    pub(crate) fn describe(&self) -> String {
+        let path = self.group.path().display();
+        match &self.scope {
+            Some(scope) => format!(
+                "limits are on cgroup {path}, in {scope}, which systemd has made for this run"
+            ),
+            None => format!("limits are on cgroup {path}"),
+        }
+    }
+
     fn tell(&self, stats: &Stats) {
         let killed = stats.memory.map_or(0, |memory| memory.events.oom_kill);
         if let Some(size) = self.memory.filter(|_| killed > 0) {

@@ -114,6 +114,8 @@ fn variable(text: OsString) -> Result<OsString, &'static str> {
 #[derive(Debug)]
 pub(crate) struct Sandboxed {
     job: Job,
+    /// What is enforced beyond namespaces and mounts, without a supervisor.
+    pub(crate) enforced: Vec<String>,
     _limited: Option<Limited>,
 }
 
@@ -155,7 +157,7 @@ impl SandboxArgs {
         command.args(arguments);
         let network = self.network.policy(self.host)?;
         let limited = self.cgroup.apply(&mut command, &mut rules)?;
-        command.view(self.view(network.as_ref(), rules.memory)?);
+        let view = self.view(network.as_ref(), rules.memory)?;
         if let Some(folder) = self.start_folder()? {
             command.current_dir(folder);
         }
@@ -171,7 +173,16 @@ impl SandboxArgs {
         if let Some(network) = network {
             rules.policies.push(Box::new(network));
         }
+        let mut enforced = Vec::from_iter(limited.as_ref().map(Limited::describe));
+        if let View::Isolated(sandbox) | View::Reduced(sandbox) = &view {
+            let abi = nucleus_core::landlock_abi();
+            let ports = self.ids.no_userns && !self.network.is_host();
+            let enforcement = sandbox.landlock_enforcement(abi, ports);
+            enforced.push(format!("Landlock (ABI {abi}) is enforced {enforcement}"));
+        }
+        command.view(view);
         let sandboxed = Sandboxed {
+            enforced,
             job: Job {
                 own_session: !self.host && self.terminal.terminal()? != Terminal::Shared,
                 time_limit: self.time.limit(),
@@ -216,20 +227,18 @@ impl SandboxArgs {
 
     fn say_what_is_off(&self) {
         let abi = nucleus_core::landlock_abi();
-        let signals = if abi < 6 {
-            ", signals to and abstract sockets of this user's processes are open"
+        let enforcement = Isolation::new().landlock_enforcement(abi, !self.network.is_host());
+        let network = if self.network.is_host() {
+            ", the network and every local service are the host's"
         } else {
             ""
         };
-        let network = if self.network.is_host() {
-            "the network and every local service are the host's"
-        } else {
-            "there are no sockets"
-        };
+        let denied = Profile::denied_when_reduced(self.network.is_host()).join(", ");
         report::note(format_args!(
-            "--no-userns: on are Landlock (ABI {abi}), the filter, limits, no_new_privs and a clean \
-             environment; off are all namespaces, mounts and a user of its own: the program sees \
-             the host's processes and has no home and no /tmp, {network}{signals}"
+            "--no-userns: on are Landlock (ABI {abi}, {enforcement}), the filter, limits, \
+             no_new_privs and a clean environment; off are all namespaces, mounts and a user of \
+             its own: the program sees the host's processes and has no home and no /tmp{network}; \
+             denied in their place are {denied}"
         ));
     }
 
