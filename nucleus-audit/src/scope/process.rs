@@ -113,6 +113,14 @@ impl ProcFs {
         }
     }
 
+    /// With cgroup v2 mounted elsewhere than at `/sys/fs/cgroup`, as on hosts
+    /// that have version 1 there.
+    #[must_use]
+    pub fn cgroups_at(mut self, root: impl Into<PathBuf>) -> Self {
+        self.cgroup = root.into();
+        self
+    }
+
     /// Whether the kernel tells of every new process. Otherwise one that lives
     /// a few milliseconds may stay [`Unattributed`](crate::Belonging::Unattributed).
     #[must_use]

@@ -31,12 +31,14 @@ impl TargetEnd {
         Ok(Self::Process(fd))
     }
 
-    pub(super) fn of_cgroup(directory: &Path) -> anyhow::Result<Self> {
-        let path = directory.join("cgroup.events");
+    /// A cgroup below the root of its hierarchy.
+    pub(super) fn of_cgroup(root: &Path, cgroup: &Path) -> anyhow::Result<Self> {
+        let path = root.join(cgroup).join("cgroup.events");
         let file = File::open(&path).with_context(|| {
             format!(
-                "cannot watch the cgroup by {}; give a cgroup v2 other than the root, as a path below /sys/fs/cgroup",
-                path.display()
+                "cannot watch the cgroup by {}; give a cgroup v2 other than the root, as a path below {}",
+                path.display(),
+                root.display()
             )
         })?;
         let mut end = Self::Cgroup(file, false);

@@ -8,6 +8,7 @@ use nucleus_audit::{
     Belonging, DenialLogger, DenialReport, Denials, LogKind, LogPurpose, LogSource, ProcFs, Scope,
     Selection, Source as _, Stopper, Target,
 };
+use nucleus_cgroup::Host;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -18,9 +19,6 @@ use crate::event_json::{Line, Verdict};
 use crate::exit::Exit;
 use crate::report;
 use crate::signals::Signals;
-
-/// Where cgroup v2 is mounted.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// Shows the system calls that seccomp filters deny, as they happen
 ///
@@ -84,14 +82,14 @@ struct SelectionArgs {
 
 impl SelectionArgs {
     /// The cgroup that is named in whatever way, from the hierarchy's root.
-    fn cgroup(&self) -> anyhow::Result<Option<PathBuf>> {
+    fn cgroup(&self, root: &Path) -> anyhow::Result<Option<PathBuf>> {
         let wanted = match (&self.cgroup, &self.unit, &self.container) {
-            (Some(path), _, _) => return Ok(Some(below_root(path).to_owned())),
+            (Some(path), _, _) => return Ok(Some(below(root, path).to_owned())),
             (None, Some(name), _) => Wanted::Unit(name),
             (None, None, Some(id)) => Wanted::Container(id),
             (None, None, None) => return Ok(None),
         };
-        find_cgroup::find(Path::new(CGROUP_ROOT), wanted).map(Some)
+        find_cgroup::find(root, wanted).map(Some)
     }
 }
 
@@ -108,15 +106,16 @@ enum SourceArg {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     let signals = Signals::block().context("cannot block signals to end in order")?;
-    let cgroup = args.selection.cgroup()?;
+    let root = hierarchy(Host::detect()?.mount_points());
+    let cgroup = args.selection.cgroup(&root)?;
     let source = open(args.source)?;
     let end = match (args.selection.pid, &cgroup) {
         (Some(pid), _) => TargetEnd::of_process(pid)?,
-        (None, Some(cgroup)) => TargetEnd::of_cgroup(&Path::new(CGROUP_ROOT).join(cgroup))?,
+        (None, Some(cgroup)) => TargetEnd::of_cgroup(&root, cgroup)?,
         (None, None) => TargetEnd::never(),
     };
     let target_pid = args.selection.pid;
-    let denials = Denials::new(scope(args, cgroup)?);
+    let denials = Denials::new(scope(args, cgroup, &root)?);
     let stopper = source.stopper();
     let (json, unattributed) = (args.json, args.unattributed);
     let logger = DenialLogger::start(source, denials, move |event, belonging| {
@@ -156,7 +155,7 @@ fn open(source: SourceArg) -> anyhow::Result<LogSource> {
     })
 }
 
-fn scope(args: &Args, cgroup: Option<PathBuf>) -> anyhow::Result<Scope> {
+fn scope(args: &Args, cgroup: Option<PathBuf>, root: &Path) -> anyhow::Result<Scope> {
     if args.selection.all {
         return Ok(Scope::All);
     }
@@ -165,7 +164,7 @@ fn scope(args: &Args, cgroup: Option<PathBuf>) -> anyhow::Result<Scope> {
         cgroup: cgroup.map(|cgroup| Path::new("/").join(cgroup)),
         namespace: args.namespace,
     };
-    let processes = ProcFs::default();
+    let processes = ProcFs::default().cgroups_at(root);
     if !processes.is_told_births() {
         report::note(
             "the kernel does not tell of new processes here (CAP_NET_ADMIN, CONFIG_PROC_EVENTS): \
@@ -175,9 +174,22 @@ fn scope(args: &Args, cgroup: Option<PathBuf>) -> anyhow::Result<Scope> {
     Ok(Scope::Target(Target::new(selection, Box::new(processes))?))
 }
 
+/// Where cgroup v2 is mounted for all to use: where it is alone, where systemd
+/// has it beside version 1, or elsewhere.
+fn hierarchy<'a>(mount_points: impl Iterator<Item = &'a Path>) -> PathBuf {
+    const ALONE: &str = "/sys/fs/cgroup";
+    const BESIDE: &str = "/sys/fs/cgroup/unified";
+    let all: Vec<_> = mount_points.collect();
+    let known = [ALONE, BESIDE].map(Path::new);
+    let known = known.iter().find(|known| all.contains(known));
+    known
+        .or(all.first())
+        .map_or_else(|| PathBuf::from(ALONE), |path| path.to_path_buf())
+}
+
 /// The path below the hierarchy's root, however it was written.
-fn below_root(cgroup: &Path) -> &Path {
-    let below = cgroup.strip_prefix(CGROUP_ROOT).unwrap_or(cgroup);
+fn below<'a>(root: &Path, cgroup: &'a Path) -> &'a Path {
+    let below = cgroup.strip_prefix(root).unwrap_or(cgroup);
     below.strip_prefix("/").unwrap_or(below)
 }
 
@@ -234,4 +246,36 @@ fn conclude(report: &DenialReport, json: bool) -> anyhow::Result<()> {
         report::verdict(&report.completeness)
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hierarchy_is_where_version_2_is_mounted() {
+        let check = |mounts: &[&str], expected: &str| {
+            let found = hierarchy(mounts.iter().map(Path::new));
+            assert_eq!(found, Path::new(expected), "{mounts:?}");
+        };
+        check(&["/sys/fs/cgroup"], "/sys/fs/cgroup");
+        check(
+            &["/run/a", "/sys/fs/cgroup/unified"],
+            "/sys/fs/cgroup/unified",
+        );
+        check(&["/mnt", "/run/a"], "/mnt");
+        check(&[], "/sys/fs/cgroup");
+    }
+
+    #[test]
+    fn a_cgroup_may_be_written_in_three_ways() {
+        let root = Path::new("/sys/fs/cgroup/unified");
+        for written in [
+            "a/b.service",
+            "/a/b.service",
+            "/sys/fs/cgroup/unified/a/b.service",
+        ] {
+            assert_eq!(below(root, Path::new(written)), Path::new("a/b.service"));
+        }
+    }
 }
