@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::{Cgroup, Error, Host, Limits, Place, Stats};
 
@@ -61,10 +61,13 @@ impl Group {
     pub fn create(place: Place, limits: &Limits) -> Result<Self, Error> {
         let needed = limits.controllers();
         let parent = place.into_cgroup();
-        lock(&parent, FlockOperation::LockExclusive)?;
+        // A group is never seen unlocked while it is made. The lock is not that
+        // of the parent's directory: the parent may be a group, too, whose maker
+        // holds that for its life.
+        let gate = gate(&parent)?;
+        lock(&gate, &parent, FlockOperation::LockExclusive)?;
         let made = Self::make(parent, &needed)?;
-        // The parent's lock: a group is never seen unlocked while it is made.
-        lock(&made.parent, FlockOperation::Unlock)?;
+        lock(&gate, &made.parent, FlockOperation::Unlock)?;
         limits.apply(&made.outer)?;
         Ok(made)
     }
@@ -73,7 +76,7 @@ impl Group {
         sweep(&parent)?;
         parent.enable(needed)?;
         let (name, outer) = create_unique(&parent)?;
-        let built = lock(&outer, FlockOperation::NonBlockingLockExclusive)
+        let built = lock(&outer, &outer, FlockOperation::NonBlockingLockExclusive)
             .and_then(|()| outer.enable(needed))
             .and_then(|()| outer.create_child(OsStr::new(INNER)));
         match built {
@@ -157,7 +160,7 @@ pub fn remove_after_maker(host: &Host, path: &Path, patience: Duration) -> Resul
     };
     let parent = host.open(parent)?;
     let outcome = parent.child(name).and_then(|group| {
-        lock(&group, FlockOperation::LockExclusive)?;
+        lock(&group, &group, FlockOperation::LockExclusive)?;
         group.clear(patience)
     });
     match outcome.and_then(|()| parent.remove_child(name)) {
@@ -221,7 +224,7 @@ fn sweep(parent: &Cgroup) -> Result<(), Error> {
 }
 
 fn sweep_one(parent: &Cgroup, name: &OsStr, group: &Cgroup) -> Result<(), Error> {
-    match lock(group, FlockOperation::NonBlockingLockExclusive) {
+    match lock(group, group, FlockOperation::NonBlockingLockExclusive) {
         Err(Error::Lock { source, .. }) if source.kind() == ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
@@ -231,11 +234,19 @@ fn sweep_one(parent: &Cgroup, name: &OsStr, group: &Cgroup) -> Result<(), Error>
     }
 }
 
-fn lock(cgroup: &Cgroup, operation: FlockOperation) -> Result<(), Error> {
-    rustix::io::retry_on_intr(|| rustix::fs::flock(cgroup, operation)).map_err(|errno| {
-        Error::Lock {
-            path: cgroup.path().to_owned(),
-            source: errno.into(),
-        }
+/// What is locked while a group is made below a cgroup.
+fn gate(parent: &Cgroup) -> Result<OwnedFd, Error> {
+    const FILE: &str = "cgroup.subtree_control";
+    let opened = parent.open_file(FILE, OFlags::RDONLY);
+    opened.map_err(|source| Error::Read {
+        path: parent.path().join(FILE),
+        source,
+    })
+}
+
+fn lock(held: impl AsFd, of: &Cgroup, operation: FlockOperation) -> Result<(), Error> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&held, operation)).map_err(|errno| Error::Lock {
+        path: of.path().to_owned(),
+        source: errno.into(),
     })
 }

@@ -130,6 +130,12 @@ pub(crate) fn name(call: &Call) -> String {
     }
 }
 
+/// The architecture of a call, if it is not the machine's own: a name alone
+/// would be taken for the call of that.
+pub(crate) fn foreign(call: &Call) -> Option<Arch> {
+    Arch::of(call.arch, call.nr).filter(|arch| Some(*arch) != Arch::native())
+}
+
 /// What can be done about a denial.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Remedy<'a> {
@@ -150,10 +156,7 @@ pub(crate) fn describe<'a>(denial: &'a Denial, remedy: Remedy<'a>) -> impl fmt::
 fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, remedy: Remedy<'_>) -> fmt::Result {
     let name = name(&denial.call);
     write!(f, "denied: {name}")?;
-    let arch = Arch::of(denial.call.arch, denial.call.nr);
-    if arch != Arch::native()
-        && let Some(arch) = arch
-    {
+    if let Some(arch) = foreign(&denial.call) {
         write!(f, " ({arch})")?;
     }
     if let Some(exe) = &denial.exe {
@@ -190,6 +193,19 @@ impl Remedy<'_> {
             return f.write_str("; programs fall back from that, nothing to do if it works");
         }
         match self {
+            Self::Change(profile) if let Some(arch) = foreign(call) => write!(
+                f,
+                "; to allow it, list the architecture {} and add {:?} to the names that {} allows",
+                arch.oci_name(),
+                name(call),
+                profile.display()
+            ),
+            Self::Give if foreign(call) == Some(Arch::I386) => {
+                f.write_str("; to allow 32-bit programs, add --allow-arch x86")
+            }
+            Self::Give if foreign(call) == Some(Arch::X32) => {
+                f.write_str("; to allow x32 programs, add --allow-arch x32")
+            }
             Self::Change(profile) => write!(
                 f,
                 "; to allow it, add {:?} to the names that {} allows",

@@ -170,6 +170,9 @@ impl<'a> Explanation<'a> {
     fn describe<'b>(&'b self, remedy: Remedy<'b>) -> impl fmt::Display + 'b {
         fmt::from_fn(move |f| {
             write!(f, "denied: {}", self.call)?;
+            if let Some(arch) = denials::foreign(&self.event.call) {
+                write!(f, " ({arch})")?;
+            }
             denials::answer(f, self.event.action)?;
             write!(f, "; by ")?;
             match &self.event.exe {

@@ -1,19 +1,21 @@
 //! A program that was started.
 
-use std::io::{self, IoSliceMut, Read};
-use std::mem::MaybeUninit;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown};
-use rustix::process::{PidfdGetfdFlags, WaitId, WaitIdOptions};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::process::PidfdGetfdFlags;
 
 use crate::autopsy::Autopsy;
 use crate::error::{ChangesError, LaunchError};
+use crate::hear::{await_hangup, reap, receive_fds, receive_pid};
 use crate::message::Message;
 use crate::overlay::{Changes, Layers};
+use crate::plan::Reaping;
 use crate::sys;
 
 /// A program in its sandbox, as [`std::process::Child`].
@@ -48,6 +50,8 @@ pub struct Child {
     ended: Option<Message>,
     /// Init has been waited for.
     reaped: bool,
+    /// It was killed by SIGKILL.
+    init_killed: bool,
 }
 
 /// What is known once init is running.
@@ -109,6 +113,7 @@ impl Child {
             written: upper.zip(layers),
             ended: None,
             reaped: false,
+            init_killed: false,
         };
         if terminal {
             child.terminal = child.receive_terminal()?;
@@ -388,7 +393,7 @@ impl Child {
             }
             // A reset is how the end looks when init died with mail unread.
             Ok(_) | Err(Errno::CONNRESET) => {
-                reap(&self.init);
+                self.init_killed = reap(&self.init);
                 self.reaped = true;
             }
             Err(Errno::AGAIN) => return Ok(false),
@@ -403,12 +408,20 @@ impl Child {
     }
 
     fn conclude(&self) -> Result<ExitStatus, LaunchError> {
-        match self.autopsy.diagnose(self.ended) {
-            Some(error) => Err(error),
-            None => self
-                .ended
-                .and_then(Message::exit_status)
-                .ok_or(LaunchError::InitDied),
+        if let Some(error) = self.autopsy.diagnose(self.ended) {
+            return Err(error);
+        }
+        match self.ended.and_then(Message::exit_status) {
+            Some(status) => Ok(status),
+            // With the init of a namespace the kernel kills all of it, by the
+            // same signal: for want of memory, mostly.
+            None if self.init_killed
+                && self.gate.is_none()
+                && self.autopsy.plan.reaping == Reaping::Namespace =>
+            {
+                Ok(ExitStatus::from_raw(libc::SIGKILL))
+            }
+            None => Err(LaunchError::InitDied),
         }
     }
 }
@@ -432,79 +445,4 @@ fn collect<R: Read>(stream: Option<&mut R>) -> io::Result<Vec<u8>> {
         stream.read_to_end(&mut bytes)?;
     }
     Ok(bytes)
-}
-
-/// Waits until the other end is closed. What was sent before stays to be read;
-/// an error shows in that.
-fn await_hangup(gate: &OwnedFd) {
-    let mut fds = [PollFd::new(gate, PollFlags::empty())];
-    let _ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
-}
-
-/// Waits for the init process. A tracer on the same thread, or a library
-/// user's own wait(2) loop, may have been faster; the status does not matter.
-fn reap(init: &OwnedFd) {
-    let options = WaitIdOptions::EXITED;
-    let _status =
-        rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(init.as_fd()), options));
-}
-
-/// The descriptor that comes with a message of this length, and another one if
-/// there is: the program's pidfd with [`Message::Spawned`] and an upper layer, or
-/// its terminal. `None` when the sender ended before.
-fn receive_fds(socket: &OwnedFd, length: usize) -> io::Result<Option<(OwnedFd, Option<OwnedFd>)>> {
-    let mut bytes = [0; Message::SIZE];
-    // A socket may add the sender's number, too.
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2), ScmCredentials(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
-        let buffer = bytes.get_mut(..length).unwrap_or_default();
-        rustix::net::recvmsg(
-            socket,
-            &mut [IoSliceMut::new(buffer)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )
-    });
-    match received {
-        Ok(message) if message.bytes == length => {}
-        Ok(_) | Err(Errno::CONNRESET) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    }
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            return Ok(fds.next().map(|first| (first, fds.next())));
-        }
-    }
-    Ok(None)
-}
-
-/// The sender of the next byte, as `SO_PASSCRED` adds it (unix(7)); `None` at
-/// end of file.
-fn receive_pid(gate: &OwnedFd) -> io::Result<Option<u32>> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(
-            gate,
-            &mut [IoSliceMut::new(&mut byte)],
-            &mut control,
-            RecvFlags::empty(),
-        )
-    });
-    match received {
-        Ok(message) if message.bytes > 0 => {}
-        // A reset is how the end looks when a release was not read any more.
-        Ok(_) | Err(Errno::CONNRESET) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    }
-    let pid = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid),
-        _ => None,
-    });
-    match pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()) {
-        Some(pid) => Ok(Some(pid)),
-        None => Err(io::ErrorKind::InvalidData.into()),
-    }
 }

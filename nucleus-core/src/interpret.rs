@@ -15,6 +15,7 @@ use rustix::process::{DumpableBehavior, Pid, Signal};
 
 use crate::ids;
 use crate::mounts::{self, Trees};
+use crate::oom;
 use crate::overlay;
 use crate::plan::{Step, Stream};
 use crate::privileges;
@@ -201,6 +202,7 @@ impl<'a> State<'a> {
             Step::Subreaper => {
                 rustix::process::set_child_subreaper(Pid::from_raw(1)).call(Call::Prctl)
             }
+            Step::DieBeforeInit => oom::die_before_init(),
             Step::DieWithInit => {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                     .call(Call::Prctl)

@@ -106,6 +106,10 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         None => in_hosts_view(command)?,
         Some(layout) => in_sandbox(command, layout),
     };
+    if command.cgroup.is_some() {
+        // First: what follows may take the right to.
+        plan.program.insert(0, Step::DieBeforeInit);
+    }
     plan.program.push(Step::Find {
         along_path: !command.program.as_bytes().contains(&b'/'),
         candidates,
@@ -287,8 +291,14 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
             },
         };
         let cgroup = command.cgroup.as_ref().map(AsFd::as_fd);
-        sys::clone_process(plan.namespaces.bits(), cgroup, || init::main(&init))
-            .map_err(|errno| namespaces_refused(plan.namespaces, errno))?
+        sys::clone_process(plan.namespaces.bits(), cgroup, || init::main(&init)).map_err(
+            |errno| match (errno, cgroup) {
+                (Errno::NOSYS, Some(_)) => LaunchError::IntoCgroup {
+                    source: errno.into(),
+                },
+                _ => namespaces_refused(plan.namespaces, errno),
+            },
+        )?
     };
     if matches!(command.view, View::Reduced(_)) {
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)

@@ -21,9 +21,9 @@
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
 //! - `host`, `source`, `layout`, `landlock`, `confine`, `reduced`: what a sandbox shows, grants and takes, as steps
-//! - `interpret`, with `ids`, `mounts`, `secret`, `privileges` and `terminal`: runs the plan's steps in the child
+//! - `interpret`, with `ids`, `mounts`, `secret`, `privileges`, `oom` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
-//! - `report`, `message`: what children tell the parent
+//! - `report`, `message`, `hear`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
 //! - `stat`: what /proc says of a process
 //! - `overlay`: what the program writes and nobody has to keep ([`Changes`])
@@ -40,6 +40,7 @@ mod command;
 mod confine;
 mod environment;
 mod error;
+mod hear;
 mod host;
 mod ids;
 mod init;
@@ -51,6 +52,7 @@ mod layout;
 mod message;
 mod mounted_on;
 mod mounts;
+mod oom;
 mod overlay;
 mod plan;
 mod privileges;

@@ -265,6 +265,8 @@ pub(crate) enum Step {
     LandlockRestrict,
     /// `PR_SET_CHILD_SUBREAPER`: orphaned descendants become init's children.
     Subreaper,
+    /// Be killed before init when memory runs out.
+    DieBeforeInit,
     /// Die with init: `PR_SET_PDEATHSIG` with SIGKILL.
     DieWithInit,
     /// Connect a standard stream to the descriptor that the parent prepared.
@@ -434,6 +436,9 @@ impl fmt::Display for Step {
             }
             Self::LandlockRestrict => f.write_str("restrict with Landlock"),
             Self::Subreaper => f.write_str("adopt the program's orphans"),
+            Self::DieBeforeInit => {
+                f.write_str("be killed before init when memory runs out (oom_score_adj)")
+            }
             Self::DieWithInit => f.write_str("tie the program's life to init's"),
             Self::Connect(stream) => write!(f, "connect {stream}"),
             Self::Chdir(folder) => write!(f, "enter the working directory {folder:?}"),

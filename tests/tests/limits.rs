@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use nucleus_cgroup::{Controller, Host};
 use nucleus_tests::nucleus::{Said, nucleus};
 use nucleus_tests::require;
+use nucleus_tests::scratch::Scratch;
 
 const VIEWS: [&[&str]; 2] = [&[], &["--host"]];
 
@@ -79,13 +80,82 @@ fn the_memory_limit_kills_and_is_named() {
 #[test]
 fn the_memory_limit_holds_for_files() {
     require!(root, cgroup2("memory"));
-    let fill = ["dd", "if=/dev/zero", "of=/tmp/file", "bs=1M", "count=64"];
-    let output = run(&[], &["--memory", "16M"], &fill);
-    // The files stay when their writer is killed, so that the kernel may go on
-    // to init, and all is over.
-    let code = output.status.code();
-    assert!([Some(137), Some(125)].contains(&code), "{output:?}");
-    assert!(output.err().contains("out of memory"), "{}", output.err());
+    // The files stay when their writer is killed: in the end there is no room
+    // for init, either.
+    for fill in [
+        "exec dd if=/dev/zero of=/tmp/file bs=1M count=64",
+        "cat /dev/zero >/tmp/file; cat /dev/zero >/dev/shm/file; cat /dev/zero >~/file",
+    ] {
+        let output = run(&[], &["--memory", "16M"], &["sh", "-c", fill]);
+        assert_eq!(output.status.code(), Some(137), "{output:?}");
+        let said = output.err();
+        let lines: Vec<_> = said
+            .lines()
+            .filter(|line| line.starts_with("nucleus: "))
+            .collect();
+        assert!(
+            lines.len() == 1 && lines[0].starts_with("nucleus: out of memory: "),
+            "{said}"
+        );
+        assert!(groups().is_empty(), "{:?}", groups());
+    }
+}
+
+/// A program may take back what makes it the first to be killed, and no more.
+#[test]
+fn the_program_is_killed_before_init() {
+    require!(root, cgroup2("memory"));
+    let before = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let before: i32 = before.trim().parse().unwrap();
+    for view in VIEWS {
+        let output = run(
+            view,
+            &["--memory", "64M"],
+            &["cat", "/proc/self/oom_score_adj"],
+        );
+        let expected = format!("{}\n", (before + 500).min(1000));
+        assert_eq!(output.code(0).out(), expected, "{view:?}");
+        let free = run(view, &[], &["cat", "/proc/self/oom_score_adj"]);
+        assert_eq!(free.code(0).out(), format!("{before}\n"), "{view:?}");
+    }
+    let lower = format!(
+        "echo {} >/proc/self/oom_score_adj && exit 1; cat /proc/self/oom_score_adj",
+        before - 1
+    );
+    let output = run(&[], &["--memory", "64M"], &["sh", "-c", &lower]);
+    assert_eq!(
+        output.code(0).out(),
+        format!("{}\n", (before + 500).min(1000))
+    );
+}
+
+/// The cgroup of the outer run is the parent of the inner one's, and its maker
+/// holds it.
+#[test]
+fn a_limited_run_may_start_another() {
+    require!(root, cgroup2("memory"));
+    let inner = nucleus_tests::nucleus::path();
+    let words = [
+        inner.to_str().unwrap(),
+        "run",
+        "--host",
+        "--memory",
+        "32M",
+        "--",
+        "sh",
+        "-c",
+        "exit 6",
+    ];
+    let scratch = Scratch::new();
+    let open = scratch.file("allow-all.json");
+    std::fs::write(&open, r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
+    let open = ["--host", "--seccomp-profile", open.to_str().unwrap()];
+    let output = run(&open, &["--memory", "256M"], &words);
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    // The default filter hides the one call that can start a process in a cgroup.
+    let output = run(&["--host"], &["--memory", "256M"], &words);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert!(output.err().contains("clone3"), "{output:?}");
     assert!(groups().is_empty(), "{:?}", groups());
 }
 

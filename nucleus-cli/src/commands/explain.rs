@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         let text = if args.json {
             to_json(denied, decision, &profile, &patch).to_string()
         } else {
-            to_text(denied, decision, &profile, &patch)
+            to_text(denied, target.arch, decision, &profile, &patch)
         };
         writeln!(out, "{text}").context("cannot write to standard output")?;
         unexplained |= !allowed && patch.is_err();
@@ -234,12 +234,16 @@ fn because(decision: Decision, profile: &Profile) -> String {
 
 fn to_text(
     denied: &Denied,
+    own: Arch,
     decision: Decision,
     profile: &Profile,
     patch: &Result<Patch, PatchError>,
 ) -> String {
+    let arch = Arch::of(denied.data.arch, denied.data.nr);
+    let foreign = arch.filter(|arch| *arch != own);
+    let foreign = foreign.map_or_else(String::new, |arch| format!(" ({arch})"));
     let mut lines = vec![
-        format!("{}: {}", denied.data.describe(), decision.action),
+        format!("{}{foreign}: {}", denied.data.describe(), decision.action),
         format!("  layer: {}", layer(decision.action)),
         format!("  decided by: {}", because(decision, profile)),
     ];
@@ -328,6 +332,7 @@ fn to_json(
     };
     json!({
         "call": denied.data.describe().to_string(),
+        "arch": Arch::of(denied.data.arch, denied.data.nr).map(|arch| arch.to_string()),
         "args_known": denied.args_known,
         "action": decision.action.to_string(),
         "layer": layer(decision.action),

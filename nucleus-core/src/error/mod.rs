@@ -304,8 +304,22 @@ pub enum LaunchError {
         signal: i32,
     },
 
+    /// clone3 is not there, and nothing else starts a process in a cgroup.
+    #[error(
+        "could not start the program in its cgroup: clone3 is hidden by a filter on nucleus, \
+         as by the default one of an outer run, or the kernel is older than 5.7; leave the \
+         limits out, or give the outer run a profile that allows clone3"
+    )]
+    IntoCgroup {
+        /// The reason.
+        source: io::Error,
+    },
+
     /// The sandbox's init process ended without a word about the program.
-    #[error("the init process was killed, and the program with it")]
+    #[error(
+        "the init process was killed, and the program with it: by another process, or by the \
+         kernel for want of memory (dmesg says so)"
+    )]
     InitDied,
 }
 

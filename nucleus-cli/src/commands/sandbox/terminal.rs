@@ -11,7 +11,8 @@ pub(crate) struct TerminalArgs {
     /// Give the program a terminal of its own, joined to this one, with job control
     ///
     /// It cannot reach this terminal by any other way than what it shows, and
-    /// its standard error is shown on standard output.
+    /// its standard error is shown on standard output. With --host there is no
+    /// such wall: the program has this terminal itself, with job control.
     #[arg(short, long)]
     tty: bool,
 }
