@@ -64,8 +64,8 @@ pub use listener::{Listener, Receiver};
 pub use memory::{Memory, MemoryError, MessageHeader, PATH_MAX, Piece};
 pub use nucleus_tracer::{Answers, Task, Ticket, TracedCall, Verdict};
 pub use policy::{
-    Enforced, Enforcer, NamedSockets, NetPolicy, NetRule, NetRules, Policy, PolicyError, Ports,
-    Protocol, RuleError,
+    Enforced, Enforcer, NamedSockets, NetPolicy, NetRule, NetRules, PathMark, PathPolicy,
+    PathRuleError, PathRules, Policy, PolicyError, Ports, Protocol, RuleError,
 };
 pub use process::{Process, ProcessId, ProcessTable};
 pub use registry::{AtOnce, Decision, Failure, Handler, Registry};

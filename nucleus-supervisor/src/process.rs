@@ -286,7 +286,7 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
 
 /// The words from field 3 on; the second one holds the program's name in
 /// brackets, and that may hold blanks and brackets.
-fn after_name(stat: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn after_name(stat: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = stat.iter().rposition(|&byte| byte == b')');
     let rest = end.map_or(&[][..], |end| &stat[end + 1..]);
     rest.split(|&byte| byte == b' ')

@@ -2,12 +2,18 @@
 
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
+mod files;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::io::Errno;
+
+pub(crate) use self::files::{
+    file_size_limit, stat, stat_bytes, statfs, statfs_bytes, statx, statx_bytes, truncate,
+};
 
 /// The three sizes that `SECCOMP_GET_NOTIF_SIZES` gives; a newer kernel's
 /// structures may be larger than those this was compiled with.

@@ -1,11 +1,13 @@
 //! Policies: each a set of handlers that enforce one kind of rule.
 
 mod net;
+mod path;
 
 use std::fmt;
 
 pub(crate) use self::net::Judge;
 pub use self::net::{NamedSockets, NetPolicy, NetRule, NetRules, Ports, Protocol, RuleError};
+pub use self::path::{PathMark, PathPolicy, PathRuleError, PathRules};
 use crate::{Registry, TrapError};
 
 /// Rules of one kind, as handlers of a [`Registry`].

@@ -5,6 +5,7 @@ mod exec;
 mod files;
 mod ids;
 mod network;
+mod paths;
 mod privileges;
 mod rlimits;
 mod terminal;
@@ -28,6 +29,7 @@ use self::exec::ExecArgs;
 use self::files::FileArgs;
 use self::ids::IdArgs;
 use self::network::NetworkArgs;
+use self::paths::PathArgs;
 use self::privileges::PrivilegeArgs;
 use self::rlimits::RlimitArgs;
 use self::terminal::TerminalArgs;
@@ -98,6 +100,9 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     exec: ExecArgs,
+
+    #[command(flatten)]
+    paths: PathArgs,
 }
 
 /// A variable must have a name.
@@ -181,6 +186,10 @@ impl SandboxArgs {
             enforced.push(format!("Landlock (ABI {abi}) is enforced {enforcement}"));
         }
         command.view(view);
+        if let Some(paths) = self.paths.policy()? {
+            self.check_paths()?;
+            rules.policies.push(Box::new(paths));
+        }
         let sandboxed = Sandboxed {
             enforced,
             job: Job {
@@ -216,6 +225,22 @@ impl SandboxArgs {
             return Ok(View::Reduced(sandbox));
         }
         Ok(View::Isolated(sandbox))
+    }
+
+    /// Files are opened in the program's place, by a process that no Landlock
+    /// confines.
+    fn check_paths(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.ids.no_userns,
+            "rules on paths do not go with --no-userns, where Landlock alone confines the program; \
+             leave them or it out"
+        );
+        ensure!(
+            !self.privileges.has_landlock_policy(),
+            "rules on paths do not go with --landlock-policy, which would not hold for what is \
+             opened in the program's place; leave one of them out"
+        );
+        Ok(())
     }
 
     fn start_folder(&self) -> anyhow::Result<Option<PathBuf>> {

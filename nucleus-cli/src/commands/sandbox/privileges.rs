@@ -40,6 +40,10 @@ pub(crate) struct Privileges {
 }
 
 impl PrivilegeArgs {
+    pub(crate) const fn has_landlock_policy(&self) -> bool {
+        self.landlock_policy.is_some()
+    }
+
     /// Reads the files, the first time.
     pub(crate) fn read(&self) -> anyhow::Result<Privileges> {
         if let Some(read) = self.read.get() {

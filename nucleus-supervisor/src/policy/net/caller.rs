@@ -16,8 +16,8 @@ const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_
 
 /// A caller that was seen to wait after it was opened.
 #[derive(Debug)]
-pub(super) struct Caller<'a> {
-    pub(super) request: &'a Request,
+pub(in crate::policy) struct Caller<'a> {
+    pub(in crate::policy) request: &'a Request,
     pidfd: OwnedFd,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Caller<'a> {
     /// # Errors
     ///
     /// It is gone, or cannot be opened.
-    pub(super) fn of(request: &'a Request) -> Result<Self, Failure> {
+    pub(in crate::policy) fn of(request: &'a Request) -> Result<Self, Failure> {
         let open = |id, flags| {
             let id = Pid::from_raw(id).ok_or(Errno::SRCH)?;
             rustix::process::pidfd_open(id, flags)
@@ -66,7 +66,7 @@ impl<'a> Caller<'a> {
     }
 
     /// A duplicate of one of its descriptors.
-    pub(super) fn descriptor(&self, number: u32) -> Result<OwnedFd, Errno> {
+    pub(in crate::policy) fn descriptor(&self, number: u32) -> Result<OwnedFd, Errno> {
         let number = i32::try_from(number).map_err(|_negative| Errno::BADF)?;
         rustix::process::pidfd_getfd(&self.pidfd, number, PidfdGetfdFlags::empty())
     }
@@ -130,7 +130,7 @@ impl<'a> Caller<'a> {
         spoken
     }
 
-    fn read_proc(&self, file: &str) -> Result<Vec<u8>, Errno> {
+    pub(in crate::policy) fn read_proc(&self, file: &str) -> Result<Vec<u8>, Errno> {
         std::fs::read(format!("/proc/{}/{file}", self.request.thread()))
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::SRCH))
     }
@@ -138,16 +138,16 @@ impl<'a> Caller<'a> {
 
 /// Who a thread is, as the kernel checks it.
 #[derive(Debug)]
-struct Identity {
-    user: Uid,
-    group: Gid,
-    groups: Vec<Gid>,
-    umask: Mode,
+pub(in crate::policy) struct Identity {
+    pub(in crate::policy) user: Uid,
+    pub(in crate::policy) group: Gid,
+    pub(in crate::policy) groups: Vec<Gid>,
+    pub(in crate::policy) umask: Mode,
 }
 
 impl Identity {
     /// From `/proc/PID/status`, as this process's user namespace sees it.
-    fn parse(status: &[u8]) -> Option<Self> {
+    pub(in crate::policy) fn parse(status: &[u8]) -> Option<Self> {
         let words = |name: &[u8]| {
             let field = status_field(status, name)?;
             let words = field.split(u8::is_ascii_whitespace);
@@ -165,7 +165,7 @@ impl Identity {
         })
     }
 
-    fn is_ours(&self) -> bool {
+    pub(in crate::policy) fn is_ours(&self) -> bool {
         self.user == rustix::process::geteuid() && self.group == rustix::process::getegid()
     }
 
@@ -232,12 +232,12 @@ impl Files {
 }
 
 /// Where a descriptor of ours leads.
-pub(super) fn path_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+pub(in crate::policy) fn path_of(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     rustix::fs::readlinkat(CWD, own_name(fd), Vec::new()).map(std::ffi::CString::into_bytes)
 }
 
 /// A name for a descriptor of ours.
-pub(super) fn own_name(fd: BorrowedFd<'_>) -> String {
+pub(in crate::policy) fn own_name(fd: BorrowedFd<'_>) -> String {
     use std::os::fd::AsRawFd;
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

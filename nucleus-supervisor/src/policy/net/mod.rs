@@ -5,12 +5,12 @@
 //! can write to. The filter itself refuses what could get around that.
 
 mod address;
-mod caller;
+pub(super) mod caller;
 mod calls;
 mod consult;
 mod control;
 mod judge;
-mod patience;
+pub(super) mod patience;
 mod rule;
 mod send;
 mod traps;

@@ -16,7 +16,7 @@ use crate::process::status_field;
 
 /// `ERESTARTSYS` (`include/linux/errno.h`): the kernel makes EINTR of it for
 /// the program, or the call anew, as the signal's handler is set up.
-pub(super) const RESTART: Errno = Errno::from_raw_os_error(512);
+pub(in crate::policy) const RESTART: Errno = Errno::from_raw_os_error(512);
 
 /// How soon an interrupted caller is seen.
 const LOOK: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ pub(super) fn is_blocking(socket: &Socket) -> Result<bool, Errno> {
 
 /// Whether a thread has a signal to handle. While its call is at the
 /// supervisor the kernel interrupts it for a deadly one alone.
-fn has_signal(thread: i32) -> bool {
+pub(in crate::policy) fn has_signal(thread: i32) -> bool {
     std::fs::read(format!("/proc/{thread}/status"))
         .ok()
         .and_then(|status| pending(&status))

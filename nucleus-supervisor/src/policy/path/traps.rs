@@ -1,0 +1,176 @@
+//! Which calls the path policy traps, and which the filter refuses.
+
+use std::sync::Arc;
+
+use nucleus_seccomp::{Arch, Syscall};
+use rustix::io::Errno;
+
+use super::scene::Scene;
+use super::subject::Subject;
+use super::{Judge, attributes, look, names, open, xattr};
+use crate::{
+    ArgTest, Decision, Failure, Handler, PolicyError, Refusal, Registry, Request, TrapError, When,
+};
+
+type Handle = fn(&Scene<'_>) -> Result<Decision, Failure>;
+
+/// A handler, which waits for disks and for whoever is asked.
+struct OnBehalf {
+    judge: Arc<Judge>,
+    handle: Handle,
+}
+
+impl Handler for OnBehalf {
+    fn handle(&self, request: &Request) -> Result<Decision, Failure> {
+        use std::os::fd::AsFd;
+        let subject = Subject::of(request)?;
+        let marks = self.judge.rules.marks(subject.root.as_fd())?;
+        let arbiter = self.judge.arbiter.as_ref();
+        (self.handle)(&Scene::new(request, subject, marks, arbiter))
+    }
+}
+
+/// Calls that open or change what a path leads to.
+const USING: &[(&str, Handle)] = &[
+    ("open", open::open),
+    ("openat", open::openat),
+    ("openat2", open::openat2),
+    ("creat", open::creat),
+    ("mkdir", names::mkdir),
+    ("mkdirat", names::mkdirat),
+    ("mknod", names::mknod),
+    ("mknodat", names::mknodat),
+    ("symlink", names::symlink),
+    ("symlinkat", names::symlinkat),
+    ("link", names::link),
+    ("linkat", names::linkat),
+    ("unlink", names::unlink),
+    ("unlinkat", names::unlinkat),
+    ("rmdir", names::rmdir),
+    ("rename", names::rename),
+    ("renameat", names::renameat),
+    ("renameat2", names::renameat2),
+    ("truncate", attributes::truncate),
+    ("chmod", attributes::chmod),
+    ("fchmodat", attributes::fchmodat),
+    ("fchmodat2", attributes::fchmodat2),
+    ("chown", attributes::chown),
+    ("lchown", attributes::lchown),
+    ("fchownat", attributes::fchownat),
+    ("utime", attributes::utime),
+    ("utimes", attributes::utimes),
+    ("inotify_add_watch", attributes::inotify_add_watch),
+    ("setxattr", xattr::setxattr),
+    ("lsetxattr", xattr::lsetxattr),
+    ("setxattrat", xattr::setxattrat),
+    ("getxattr", xattr::getxattr),
+    ("lgetxattr", xattr::lgetxattr),
+    ("getxattrat", xattr::getxattrat),
+    ("listxattr", xattr::listxattr),
+    ("llistxattr", xattr::llistxattr),
+    ("listxattrat", xattr::listxattrat),
+    ("removexattr", xattr::removexattr),
+    ("lremovexattr", xattr::lremovexattr),
+    ("removexattrat", xattr::removexattrat),
+];
+
+/// Those that change the times of a descriptor where the path is NULL.
+const WITH_OR_WITHOUT_PATH: &[(&str, Handle)] = &[
+    ("futimesat", attributes::futimesat),
+    ("utimensat", attributes::utimensat),
+];
+
+/// Calls that only look: they matter where something is hidden.
+const LOOKING: &[(&str, Handle)] = &[
+    ("stat", look::stat),
+    ("lstat", look::lstat),
+    ("newfstatat", look::newfstatat),
+    ("statx", look::statx),
+    ("access", look::access),
+    ("faccessat", look::faccessat),
+    ("faccessat2", look::faccessat2),
+    ("readlink", look::readlink),
+    ("readlinkat", look::readlinkat),
+    ("statfs", look::statfs),
+    ("chdir", attributes::enter),
+    ("chroot", attributes::enter),
+];
+
+/// What is nothing for a program under rules on paths: ways to objects that no
+/// path leads to, calls that would change what a path means, and attributes
+/// that are newer than what is known here. With what programs take for "there
+/// is no such thing here".
+const REFUSED: &[(&str, Errno)] = &[
+    ("open_by_handle_at", Errno::PERM),
+    ("name_to_handle_at", Errno::OPNOTSUPP),
+    ("file_getattr", Errno::NOSYS),
+    ("file_setattr", Errno::NOSYS),
+    ("fanotify_init", Errno::NOSYS),
+    ("fanotify_mark", Errno::NOSYS),
+    ("quotactl", Errno::PERM),
+    ("acct", Errno::PERM),
+    ("swapon", Errno::PERM),
+    ("swapoff", Errno::PERM),
+    ("uselib", Errno::NOSYS),
+    ("bpf", Errno::PERM),
+    ("mount", Errno::PERM),
+    ("umount2", Errno::PERM),
+    ("pivot_root", Errno::PERM),
+    ("move_mount", Errno::PERM),
+    ("mount_setattr", Errno::PERM),
+    ("open_tree", Errno::PERM),
+    ("open_tree_attr", Errno::PERM),
+    ("fsopen", Errno::PERM),
+    ("fspick", Errno::PERM),
+    ("fsmount", Errno::PERM),
+    ("io_uring_setup", Errno::NOSYS),
+    ("io_uring_enter", Errno::NOSYS),
+    ("io_uring_register", Errno::NOSYS),
+];
+
+pub(super) fn register(judge: Judge, registry: &mut Registry) -> Result<(), PolicyError> {
+    let native = Arch::native().ok_or(PolicyError::Architecture)?;
+    refuse(native, registry)?;
+    let judge = Arc::new(judge);
+    let with_path = When::test(ArgTest::LongNot { index: 1, value: 0 });
+    let looking: &[_] = if judge.hiding { LOOKING } else { &[] };
+    let calls = [
+        (USING, When::Always),
+        (WITH_OR_WITHOUT_PATH, with_path),
+        (looking, When::Always),
+    ];
+    for (calls, when) in calls {
+        for (name, handle) in calls {
+            if let Some(call) = Syscall::by_name(native, name) {
+                let judge = Arc::clone(&judge);
+                let handle = *handle;
+                registry.add(call, when.clone(), OnBehalf { judge, handle })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
+    for (name, errno) in REFUSED {
+        for arch in Arch::ALL {
+            if let Some(call) = Syscall::by_name(arch, name) {
+                registry.refuse(call, Refusal::Of(When::Always, *errno))?;
+            }
+        }
+    }
+    let trapped = [USING, WITH_OR_WITHOUT_PATH, LOOKING];
+    let names = trapped.iter().copied().flatten().map(|(name, _)| *name);
+    // Names of the same calls that only other architectures have.
+    let names = names.chain(["stat64", "lstat64", "fstatat64", "statfs64", "umount"]);
+    let names = names.chain(["chown32", "lchown32", "truncate64", "utimensat_time64"]);
+    let names: Vec<_> = names.collect();
+    for arch in Arch::ALL.into_iter().filter(|arch| *arch != native) {
+        for name in &names {
+            if let Some(call) = Syscall::by_name(arch, name) {
+                registry.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
+            }
+        }
+    }
+    Ok(())
+}
