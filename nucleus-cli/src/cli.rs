@@ -29,6 +29,9 @@ enum Command {
     /// See what filters deny, of any process
     #[command(subcommand)]
     Audit(commands::audit::Command),
+    /// Finish or forget commits to a workspace that were interrupted
+    #[command(subcommand)]
+    Workspace(commands::workspace::Command),
     Doctor(commands::doctor::Args),
     #[command(hide = true)]
     CgroupJanitor(commands::sandbox::cgroup::JanitorArgs),
@@ -86,6 +89,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Explain(args) => commands::explain::run(&args),
         Command::Seccomp(command) => commands::seccomp::run(command),
         Command::Audit(command) => commands::audit::run(&command),
+        Command::Workspace(command) => commands::workspace::run(&command),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::CgroupJanitor(args) => commands::sandbox::cgroup::janitor(&args),
     }

@@ -25,6 +25,9 @@ pub(crate) struct Host {
     pub(crate) gid: u32,
     /// The id that a program gets when root runs it, where there is one.
     pub(crate) guest: Option<u32>,
+    /// The ids that there are here: each first one, and the one behind the last.
+    pub(crate) user_extents: Vec<(u32, u32)>,
+    pub(crate) group_extents: Vec<(u32, u32)>,
     /// For choosing among ids.
     pub(crate) random: u32,
     pub(crate) home: Option<PathBuf>,
@@ -101,15 +104,21 @@ impl Host {
     /// Reads what there is. `random` picks among the ids that are free.
     pub(crate) fn read(random: u32) -> Self {
         let uid = rustix::process::geteuid().as_raw();
-        let guest = |map| guest_id(&fs::read_to_string(map).ok()?, random);
+        let extents =
+            |map| fs::read_to_string(map).map_or_else(|_none| Vec::new(), |map| id_extents(&map));
+        let user_extents = extents("/proc/self/uid_map");
+        let group_extents = extents("/proc/self/gid_map");
+        let guest = guest_id(&user_extents, random)
+            .filter(|id| guest_id(&group_extents, random) == Some(*id));
         let user = user_name(uid);
         let system = rustix::system::sysinfo();
         let tasks = rustix::process::getrlimit(rustix::process::Resource::Nproc);
         Self {
             uid,
             random,
-            guest: guest("/proc/self/uid_map")
-                .filter(|id| guest("/proc/self/gid_map") == Some(*id)),
+            guest,
+            user_extents,
+            group_extents,
             gid: rustix::process::getegid().as_raw(),
             home: env::var_os("HOME").map(PathBuf::from),
             current_dir: env::current_dir().ok(),
@@ -149,21 +158,27 @@ const GUEST_IDS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
 /// An id that owns nothing, out of those that a `uid_map` has
 /// (user_namespaces(7)): of [`GUEST_IDS`] on a host; near the end of what a
 /// container was given.
-fn guest_id(map: &str, random: u32) -> Option<u32> {
+fn guest_id(extents: &[(u32, u32)], random: u32) -> Option<u32> {
     /// A container with fewer ids has none to spare.
     const SPARE: u32 = 10_000;
-    let extents = map.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let first: u32 = fields.next()?.parse().ok()?;
-        let count: u32 = fields.nth(1)?.parse().ok()?;
-        Some((first, first.saturating_add(count)))
-    });
+    let extents = extents.iter().copied();
     let (first, end) = extents.max_by_key(|(first, end)| end - first)?;
     if first <= GUEST_IDS.start && GUEST_IDS.end <= end {
         return Some(GUEST_IDS.start + random % (GUEST_IDS.end - GUEST_IDS.start));
     }
     // Below nobody, 65534, who owns what has no owner.
     (end - first > SPARE).then(|| end - 16 - random % (SPARE / 10))
+}
+
+/// The ids that a `uid_map` has: each first one, and the one behind the last.
+pub(crate) fn id_extents(map: &str) -> Vec<(u32, u32)> {
+    let extents = map.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let first: u32 = fields.next()?.parse().ok()?;
+        let count: u32 = fields.nth(1)?.parse().ok()?;
+        Some((first, first.saturating_add(count)))
+    });
+    extents.collect()
 }
 
 fn nodes(paths: &[&str]) -> BTreeMap<PathBuf, Node> {
@@ -257,7 +272,9 @@ mod tests {
 
     #[test]
     fn guests_get_ids_that_there_are() {
-        let check = |map: &str, random, expected| assert_eq!(guest_id(map, random), expected);
+        let check = |map: &str, random, expected| {
+            assert_eq!(guest_id(&id_extents(map), random), expected);
+        };
         check("         0          0 4294967295\n", 0, Some(0x7000_0000));
         check("0 0 4294967295\n", u32::MAX, Some(0x700f_ffff));
         check("0 100000 65536\n", 5, Some(65515));

@@ -77,7 +77,7 @@ pub use isolation::{
     Access, Isolation, Network, Resource, RootMode, Terminal, TerminalSize, User, UserNamespace,
 };
 pub use landlock::{Enforcement, LandlockPolicy};
-pub use overlay::{Change, Changes, Kind, Withheld};
+pub use overlay::{Change, Changes, Kind, PendingCommit, Withheld};
 pub use plan::Plan;
 pub use stdio::Stdio;
 pub use sys::landlock_abi;

@@ -66,6 +66,7 @@ calls! {
     SetHostname "sethostname",
     SetSid "setsid",
     SetUid "setresuid",
+    SetXattr "setxattr",
     SignalFd "signalfd4",
     SigProcMask "rt_sigprocmask",
     Socket "socket",

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod sandbox_files {
+    mod attributes;
+    mod commit;
+    mod copy;
     mod grants;
     mod place;
     mod rootfs;

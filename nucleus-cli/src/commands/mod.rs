@@ -10,3 +10,4 @@ pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod seccomp;
 pub(crate) mod trace;
+pub(crate) mod workspace;

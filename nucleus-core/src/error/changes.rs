@@ -1,7 +1,7 @@
 //! Why a program's changes could not be carried over.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a program's changes could not be read or carried over.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum ChangesError {
 
     /// Some changes were carried over, others not.
     #[error(
-        "the commit stopped after {done} of {total} changes; each file is as it was or as the program left it, and the folder {rest:?} there holds what was replaced and what is missing"
+        "the commit stopped after {done} of {total} changes; each file is as it was or as the program left it, and {rest:?} there holds the rest; mend the cause, then finish it with nucleus workspace commit DIR, or forget the rest with nucleus workspace discard DIR"
     )]
     Incomplete {
         /// How many were carried over.
@@ -43,4 +43,68 @@ pub enum ChangesError {
         /// What stopped it.
         source: Box<Self>,
     },
+
+    /// Somebody is committing at this moment.
+    #[error(
+        "another nucleus is committing to the folder now ({folder:?}); try again when it is done"
+    )]
+    Busy {
+        /// Its folder, relative to the one on the host.
+        folder: PathBuf,
+    },
+
+    /// An interrupted commit that another user began.
+    #[error(
+        "user {owner} began the commit in {folder:?} there; only that user can finish or discard it"
+    )]
+    CommitOfAnother {
+        /// Its folder, relative to the one on the host.
+        folder: PathBuf,
+        /// The user's id.
+        owner: u32,
+    },
+
+    /// An entry of the upper layer that stands for something at another place.
+    #[error(
+        "{path:?}, as the program left it, has a mark of overlayfs that nucleus never asks for ({mark:?})"
+    )]
+    Elsewhere {
+        /// Relative to the folder that is written to.
+        path: PathBuf,
+        /// The extended attribute.
+        mark: &'static std::ffi::CStr,
+    },
+}
+
+impl ChangesError {
+    pub(crate) fn upper<E: Into<io::Error>>(
+        what: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Upper {
+            what,
+            path: named(path),
+            source: source.into(),
+        }
+    }
+
+    pub(crate) fn lower<E: Into<io::Error>>(
+        what: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Lower {
+            what,
+            path: named(path),
+            source: source.into(),
+        }
+    }
+}
+
+/// A path for people: the folder itself has a name, too.
+fn named(path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        path.to_owned()
+    }
 }

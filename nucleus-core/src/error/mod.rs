@@ -112,6 +112,17 @@ pub enum LaunchError {
         source: io::Error,
     },
 
+    /// A layer in memory that could not say what was deleted.
+    #[error(
+        "an ordinary user's copy of the {what} {path:?} needs files in memory with attributes (Linux 6.6, CONFIG_TMPFS_XATTR): without, the program could delete no folder; run nucleus as root, or grant the folder itself (rw) or read-only (ro)"
+    )]
+    NoMarks {
+        /// `workspace`, `root directory`.
+        what: &'static str,
+        /// The real path on the host.
+        path: PathBuf,
+    },
+
     /// Root's grant of writing, on a file system without id-mapped mounts.
     #[error(
         "could not let the program write to {path:?} as its owner, user {owner}: the {kind} file system mounted at {mount_point:?} cannot be mounted with mapped ids; run nucleus as the owner of the folder, if that is not root, or move it to ext4, xfs, btrfs or (from Linux 6.3) tmpfs, or show it read-only"

@@ -24,7 +24,10 @@ impl Builder<'_> {
         let opened = self.open_folder("root directory", source)?;
         let ids = match mode {
             RootMode::ReadOnly => None,
-            RootMode::Overlay => self.owner_becomes_program(&opened)?,
+            RootMode::Overlay => {
+                self.can_mark("root directory", &opened)?;
+                self.owner_and_program_swap(&opened)?
+            }
         };
         self.folder(Path::new(IMAGE), 0o700)?;
         let overlay = self.lay_over(&opened, Path::new(IMAGE), ids)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
 use crate::error::LaunchError;
-use crate::ids::{Maker, inward};
+use crate::ids::{IdRange, Maker, inward};
 use crate::isolation::{Access, Tmpfs};
 use crate::plan::{IdMaps, MountAttr};
 use crate::source::Opened;
@@ -60,10 +60,85 @@ impl Builder<'_> {
             return Ok(None);
         }
         let maps = IdMaps::single(owner, self.ids.outside);
+        Ok(Some(self.mount_ids(maps)))
+    }
+
+    /// As [`Builder::owner_becomes_program`], for a folder that nothing is
+    /// written to: everybody else's ids stay what they are, so that files with
+    /// an access control list can be copied.
+    pub(super) fn owner_and_program_swap(
+        &mut self,
+        source: &Opened,
+    ) -> Result<Option<usize>, LaunchError> {
+        let is_mapped = self.owner_becomes_program(source)?.is_some();
+        let (owner, program) = (source.owner(), self.ids.outside);
+        let maps = is_mapped.then(|| {
+            let users = swapped(&self.host.user_extents, owner.0, program.0);
+            let groups = swapped(&self.host.group_extents, owner.1, program.1);
+            IdMaps::new(&users, &groups, false)
+        });
+        Ok(maps.map(|maps| self.mount_ids(maps)))
+    }
+
+    /// The number of these maps.
+    fn mount_ids(&mut self, maps: IdMaps) -> usize {
         let known = self.mount_ids.iter().position(|known| *known == maps);
-        Ok(Some(known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             self.mount_ids.push(maps);
             self.mount_ids.len() - 1
-        })))
+        })
+    }
+}
+
+/// All ids, as they are but for two that stand for each other.
+fn swapped(extents: &[(u32, u32)], one: u32, other: u32) -> Vec<IdRange> {
+    let (low, high) = (one.min(other), one.max(other));
+    let mut ranges = Vec::new();
+    let mut add = |first: u32, end: u32, outside: u32| {
+        ranges.extend(IdRange::new(first, outside, end.saturating_sub(first)));
+    };
+    for &(mut first, end) in extents {
+        for (id, outside) in [(low, high), (high, low)] {
+            if (first..end).contains(&id) {
+                add(first, id, first);
+                add(id, id + 1, outside);
+                first = id + 1;
+            }
+        }
+        add(first, end, first);
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ids_stand_for_each_other() {
+        let check = |extents: &[(u32, u32)], one, other, expected: &[(u32, u32, u32)]| {
+            let found = swapped(extents, one, other);
+            let plain: Vec<_> = found
+                .iter()
+                .map(|range| (range.inside(), range.outside(), range.count()))
+                .collect();
+            assert_eq!(plain, expected);
+        };
+        let all = (0, u32::MAX);
+        check(
+            &[all],
+            5,
+            100,
+            &[
+                (0, 0, 5),
+                (5, 100, 1),
+                (6, 6, 94),
+                (100, 5, 1),
+                (101, 101, u32::MAX - 101),
+            ],
+        );
+        check(&[(0, 10)], 9, 0, &[(0, 9, 1), (1, 1, 8), (9, 0, 1)]);
+        check(&[(0, 3), (5, 6)], 7, 5, &[(0, 0, 3), (5, 7, 1)]);
+        check(&[(0, 3)], 1, 1, &[(0, 0, 1), (1, 1, 1), (2, 2, 1)]);
     }
 }

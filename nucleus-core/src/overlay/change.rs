@@ -35,6 +35,12 @@ pub enum Withheld {
     /// The set-user-ID and set-group-ID bits of a file.
     #[error("without its set-user-ID and set-group-ID bits")]
     SetId,
+    /// A name that only commits may use: the whole entry.
+    #[error("a name that commits use themselves: not committed")]
+    Reserved,
+    /// Capabilities of a file that the host's has not, or that only root gives.
+    #[error("without its capabilities")]
+    Capabilities,
     /// An access control list that names ids of the sandbox; the mode's bits
     /// for the group, which it has bounded, go with it.
     #[error("without its access control list")]
@@ -74,6 +80,7 @@ impl fmt::Display for Change {
             .ok()
             .filter(|path| path.chars().all(|c| !c.is_control() && c != '"'));
         match plain {
+            Some("") => f.write_str(".")?,
             Some(path) => f.write_str(path)?,
             None => write!(f, "{:?}", self.path)?,
         }
@@ -102,6 +109,7 @@ mod tests {
         };
         check("a b/ü", "A a b/ü");
         check("a\u{1b}[2J\nD b", r#"A "a\u{1b}[2J\nD b""#);
+        check("", "A .");
         check("a\"", r#"A "a\"""#);
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::Overlay;
@@ -36,6 +36,10 @@ pub(crate) fn mount(lower: BorrowedFd<'_>, overlay: &Overlay) -> Result<OwnedFd,
     if let Some((uid, gid)) = overlay.owner {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         rustix::fs::chown(UPPER, Some(uid), Some(gid)).call(Call::Chown)?;
+    }
+    for (name, value) in &overlay.attributes {
+        let flags = XattrFlags::empty();
+        rustix::fs::setxattr(UPPER, name.as_c_str(), value, flags).call(Call::SetXattr)?;
     }
     mounts::attach(lower, LOWER)?;
     let options = if overlay.user_xattr {

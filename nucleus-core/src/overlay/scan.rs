@@ -1,9 +1,8 @@
 //! Finds out what the program has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::attributes::{self, Attributes, CAPABILITY, Marks, is_user};
 use super::beneath::{self, type_of};
-use super::{Change, Kind, Layers, Owner, Withheld};
+use super::{Change, Kind, Layers, Withheld, stage};
 use crate::error::ChangesError;
 
 /// What a program has changed in a folder that it got as
@@ -35,7 +35,24 @@ pub(super) struct Entry {
     /// As the program left it; of what it deleted, as it was.
     pub(super) stat: Stat,
     /// What is there on the host.
-    pub(super) lower: Option<FileType>,
+    pub(super) lower: Option<Stat>,
+    /// Its own attributes, as a commit makes them.
+    pub(super) attributes: Attributes,
+}
+
+impl Entry {
+    /// What is there on the host.
+    pub(super) fn lower_kind(&self) -> Option<FileType> {
+        self.lower.as_ref().map(type_of)
+    }
+
+    /// Whether nothing of it is committed.
+    pub(super) const fn is_left_out(&self) -> bool {
+        matches!(
+            self.change.withheld,
+            Some(Withheld::Special | Withheld::Reserved)
+        )
+    }
 }
 
 impl Changes {
@@ -52,6 +69,7 @@ impl Changes {
             has_lower: true,
             hidden: false,
         }];
+        changes.compare_itself()?;
         while let Some(folder) = pending.pop() {
             changes.read_folder(folder, &mut pending)?;
         }
@@ -80,7 +98,7 @@ impl Changes {
         let at = &folder.path;
         let upper = beneath::open_private(self.upper.as_fd(), at)
             .map_err(ChangesError::upper("open the folder", at))?;
-        let opaque = beneath::attribute(upper.as_fd(), self.marks().opaque())
+        let opaque = beneath::attribute(upper.as_fd(), Marks::of(&self.layers).opaque())
             .map_err(ChangesError::upper("read the marks of", at))?;
         folder.hidden |= opaque.is_some_and(|value| value == b"y");
         let lower = folder
@@ -136,8 +154,37 @@ impl Changes {
                 withheld: None,
             },
             stat: lower,
-            lower: Some(type_of(&lower)),
+            lower: Some(lower),
+            attributes: Attributes::new(),
         });
+    }
+
+    /// Takes note of the folder itself, if its mode or attributes changed.
+    fn compare_itself(&mut self) -> Result<(), ChangesError> {
+        let path = Path::new("");
+        let upper = rustix::fs::fstat(&self.upper)
+            .map_err(ChangesError::upper("look at the folder", path))?;
+        let lower = rustix::fs::fstat(&self.layers.lower)
+            .map_err(ChangesError::lower("look at the folder", path))?;
+        let found = self.attributes(path, &upper, Some(&lower))?;
+        // What the sandbox could not give to its layer was not taken away.
+        let is_same = found.attributes == self.layers.attributes || found.are_the_hosts;
+        if upper.st_mode & 0o1777 == lower.st_mode & 0o1777 && is_same {
+            return Ok(());
+        }
+        self.folders.insert(path.to_owned(), upper);
+        self.entries.push(Entry {
+            change: Change {
+                path: path.to_owned(),
+                kind: Kind::Modified,
+                is_folder: true,
+                withheld: found.withheld,
+            },
+            stat: upper,
+            lower: Some(lower),
+            attributes: found.attributes,
+        });
+        Ok(())
     }
 
     /// Takes note of an entry of the upper layer, if it differs from the lower.
@@ -159,6 +206,7 @@ impl Changes {
             return Ok(());
         }
         let lower_kind = lower.as_ref().map(type_of);
+        let found = self.attributes(&path, &upper, lower.as_ref())?;
         let same = match (kind, &lower) {
             (FileType::Directory, _) => {
                 self.folders.insert(path.clone(), upper);
@@ -167,10 +215,10 @@ impl Changes {
                     has_lower: lower_kind == Some(kind),
                     hidden,
                 });
-                lower.is_some_and(|lower| lower.st_mode == upper.st_mode)
+                lower.is_some_and(|lower| lower.st_mode == upper.st_mode) && found.are_the_hosts
             }
             (FileType::RegularFile, Some(lower)) if lower_kind == Some(kind) => {
-                looks_same(&upper, lower) && self.same_file(&path)?
+                looks_same(&upper, lower) && found.are_the_hosts && self.same_file(&path)?
             }
             (FileType::Symlink, Some(_)) if lower_kind == Some(kind) => self.same_link(&path)?,
             _ => false,
@@ -178,7 +226,11 @@ impl Changes {
         if same {
             return Ok(());
         }
-        let withheld = self.withheld(&path, kind, &upper)?;
+        let withheld = if stage::is_reserved(&path) {
+            Some(Withheld::Reserved)
+        } else {
+            found.withheld
+        };
         self.entries.push(Entry {
             change: Change {
                 path,
@@ -191,52 +243,104 @@ impl Changes {
                 withheld,
             },
             stat: upper,
-            lower: lower_kind,
+            lower,
+            attributes: found.attributes,
         });
         Ok(())
     }
 
-    fn withheld(
+    /// Looks at what an entry of the upper layer has beside its content.
+    fn attributes(
         &self,
         path: &Path,
-        kind: FileType,
         upper: &Stat,
-    ) -> Result<Option<Withheld>, ChangesError> {
+        lower: Option<&Stat>,
+    ) -> Result<Found, ChangesError> {
         const SET_IDS: u32 = 0o6000;
+        let mut found = Found::default();
+        let kind = type_of(upper);
         match kind {
-            FileType::RegularFile if upper.st_mode & SET_IDS != 0 => {
-                return Ok(Some(Withheld::SetId));
-            }
             FileType::RegularFile | FileType::Directory => {}
-            FileType::Symlink => return Ok(None),
-            _ => return Ok(Some(Withheld::Special)),
+            FileType::Symlink => return Ok(found),
+            _ => {
+                found.withheld = Some(Withheld::Special);
+                return Ok(found);
+            }
         }
-        if self.marks().carries_acls {
-            return Ok(None);
+        let failed = || ChangesError::upper("read the attributes of", path);
+        let file = beneath::open_private(self.upper.as_fd(), path).map_err(failed())?;
+        let marks = Marks::of(&self.layers);
+        for mark in marks.elsewhere() {
+            if beneath::attribute(file.as_fd(), mark)
+                .map_err(failed())?
+                .is_some()
+            {
+                let path = path.to_owned();
+                return Err(ChangesError::Elsewhere { path, mark });
+            }
         }
-        let names = beneath::open_private(self.upper.as_fd(), path)
-            .and_then(|file| beneath::attributes(file.as_fd()))
-            .map_err(ChangesError::upper("read the attributes of", path))?;
-        let acl = names.iter().any(|name| is_acl(name));
-        Ok(acl.then_some(Withheld::Acl))
+        let carried = marks.carried(file.as_fd()).map_err(failed())?;
+        found.attributes = carried.attributes;
+        if carried.without_acl {
+            found.withheld = Some(Withheld::Acl);
+        }
+        if kind == FileType::RegularFile && upper.st_mode & SET_IDS != 0 {
+            found.withheld = Some(Withheld::SetId);
+        }
+        let capabilities = beneath::attribute(file.as_fd(), CAPABILITY).map_err(failed())?;
+        let below = lower
+            .filter(|lower| type_of(lower) == kind)
+            .map(|_same_kind| self.below(path))
+            .transpose()?
+            .flatten();
+        if let Some(below) = below {
+            let failed = ChangesError::lower("read the attributes of", path);
+            let (of_host, privileges) = attributes::own(below.as_fd())
+                .and_then(|own| Ok((own, beneath::attribute(below.as_fd(), CAPABILITY)?)))
+                .map_err(failed)?;
+            if !self.layers.has_user_attributes {
+                // They could not be copied; nobody has taken them away.
+                let lost = of_host.iter().filter(|(name, _value)| is_user(name));
+                found.attributes.extend(lost.cloned());
+                found.attributes.sort();
+            }
+            found.are_the_hosts = found.attributes == of_host && capabilities == privileges;
+            // The kernel takes them away with the first change of the content,
+            // so that what has them still is the host's own program.
+            let is_root = rustix::process::geteuid().is_root();
+            if let Some(value) = privileges
+                && is_root
+                && capabilities.as_ref() == Some(&value)
+            {
+                found.attributes.push((CAPABILITY.to_owned(), value));
+                return Ok(found);
+            }
+        }
+        if capabilities.is_some() {
+            found.withheld = found.withheld.or(Some(Withheld::Capabilities));
+        }
+        Ok(found)
+    }
+
+    /// The host's file or folder; `None` when this process may not read it.
+    fn below(&self, path: &Path) -> Result<Option<OwnedFd>, ChangesError> {
+        match beneath::open(self.layers.lower.as_fd(), path, OFlags::RDONLY) {
+            Ok(below) => Ok(Some(below)),
+            Err(Errno::ACCESS) => Ok(None),
+            Err(errno) => Err(ChangesError::lower("open", path)(errno)),
+        }
     }
 
     /// Whether two files that look the same are.
     fn same_file(&self, path: &Path) -> Result<bool, ChangesError> {
-        let lower = match beneath::open(self.layers.lower.as_fd(), path, OFlags::RDONLY) {
-            Ok(lower) => File::from(lower),
-            // It cannot be compared: whoever made a copy could read it.
-            Err(Errno::ACCESS) => return Ok(false),
-            Err(errno) => return Err(ChangesError::lower("open", path)(errno)),
+        // What cannot be compared: whoever made a copy could read it.
+        let Some(lower) = self.below(path)?.map(File::from) else {
+            return Ok(false);
         };
         let upper = beneath::open_private(self.upper.as_fd(), path)
             .map(File::from)
             .map_err(ChangesError::upper("open", path))?;
-        let marks = self.marks();
-        let same_attributes = marks.carried(upper.as_fd()) == marks.carried(lower.as_fd());
-        Ok(same_attributes
-            && beneath::same_content(&upper, &lower)
-                .map_err(ChangesError::upper("compare", path))?)
+        beneath::same_content(&upper, &lower).map_err(ChangesError::upper("compare", path))
     }
 
     fn same_link(&self, path: &Path) -> Result<bool, ChangesError> {
@@ -250,14 +354,16 @@ impl Changes {
             .map_err(ChangesError::lower("read the link", path))?;
         Ok(upper == lower)
     }
+}
 
-    /// How this overlay marks its files.
-    pub(super) const fn marks(&self) -> Marks {
-        Marks {
-            user: self.layers.user_xattr,
-            carries_acls: !matches!(self.layers.owner, Owner::One(..)),
-        }
-    }
+/// What an entry of the upper layer has beside its content.
+#[derive(Default)]
+struct Found {
+    /// Its own attributes, as a commit makes them.
+    attributes: Attributes,
+    /// The host's entry has the same.
+    are_the_hosts: bool,
+    withheld: Option<Withheld>,
 }
 
 /// A folder of the upper layer that is still to be read.
@@ -280,75 +386,4 @@ fn looks_same(upper: &Stat, lower: &Stat) -> bool {
         )
     };
     looks(upper) == looks(lower)
-}
-
-/// Which extended attributes are the file's own, and which overlayfs's.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Marks {
-    user: bool,
-    /// ACLs name ids, which are others in a sandbox that root made.
-    carries_acls: bool,
-}
-
-impl Marks {
-    const fn opaque(self) -> &'static CStr {
-        if self.user {
-            c"user.overlay.opaque"
-        } else {
-            c"trusted.overlay.opaque"
-        }
-    }
-
-    /// The attributes that belong to a file's content. Those of `security.*`
-    /// give privileges, those of `trusted.*` are root's.
-    pub(super) fn carried(self, file: BorrowedFd<'_>) -> Result<Vec<(CString, Vec<u8>)>, Errno> {
-        let mut carried = Vec::new();
-        for name in beneath::attributes(file)? {
-            let bytes = name.to_bytes();
-            let own = bytes.starts_with(b"user.") && !bytes.starts_with(b"user.overlay.");
-            if (own || (self.carries_acls && is_acl(&name)))
-                && let Some(value) = beneath::attribute(file, &name)?
-            {
-                carried.push((name, value));
-            }
-        }
-        Ok(carried)
-    }
-}
-
-fn is_acl(name: &CStr) -> bool {
-    name.to_bytes().starts_with(b"system.posix_acl_")
-}
-
-impl ChangesError {
-    pub(super) fn upper<E: Into<io::Error>>(
-        what: &'static str,
-        path: &Path,
-    ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Upper {
-            what,
-            path: named(path),
-            source: source.into(),
-        }
-    }
-
-    pub(super) fn lower<E: Into<io::Error>>(
-        what: &'static str,
-        path: &Path,
-    ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Lower {
-            what,
-            path: named(path),
-            source: source.into(),
-        }
-    }
-}
-
-/// A path for people: the folder itself has a name, too.
-fn named(path: &Path) -> PathBuf {
-    if path.as_os_str().is_empty() {
-        PathBuf::from(".")
-    } else {
-        path.to_owned()
-    }
 }

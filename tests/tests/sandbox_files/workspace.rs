@@ -7,6 +7,7 @@ use nucleus_tests::nucleus::Said as _;
 use nucleus_tests::require;
 use nucleus_tests::terminal::Terminal;
 
+use super::copy::{copy, users};
 use super::place::{Place, USERS};
 
 /// A workspace with a bit of everything.
@@ -48,50 +49,29 @@ const LISTED: &[&str] = &[
 
 #[test]
 fn a_copy_is_listed_and_forgotten() {
-    require!(root, userns, mapped_ids, kernel(6, 6));
-    for user in USERS {
+    require!(root, userns, mapped_ids);
+    for user in users() {
         let place = place(user);
         let before = snapshot(&place);
-        let words = ["--workspace", "ws:cow", "--", "sh", "-ec", WORK];
-        let output = place.run(&words).code(0);
+        let output = place.run(&copy("diff", WORK)).code(0);
         let listed: Vec<_> = output
             .err()
             .lines()
             .map(|line| line.strip_prefix("nucleus: ").unwrap())
             .collect();
         assert_eq!(listed, LISTED, "user {user}");
-        let words = [
-            "--workspace",
-            "ws:cow",
-            "--on-exit",
-            "discard",
-            "--",
-            "sh",
-            "-ec",
-            WORK,
-        ];
-        assert_eq!(place.run(&words).code(0).err(), "");
+        assert_eq!(place.run(&copy("discard", WORK)).code(0).err(), "");
         assert_eq!(snapshot(&place), before, "user {user}");
     }
 }
 
 #[test]
 fn a_copy_is_committed() {
-    require!(root, userns, mapped_ids, kernel(6, 6));
-    for user in USERS {
+    require!(root, userns, mapped_ids);
+    for user in users() {
         let place = place(user);
         let at = |path: &str| place.scratch.file("ws").join(path);
-        let words = [
-            "--workspace",
-            "ws:cow",
-            "--on-exit",
-            "commit",
-            "--",
-            "sh",
-            "-ec",
-            WORK,
-        ];
-        place.run(&words).code(0);
+        place.run(&copy("commit", WORK)).code(0);
         assert_eq!(fs::read_to_string(at("file")).unwrap(), "old\nmore\n");
         // The other name of a file is another file, as the program saw it.
         assert_eq!(fs::read_to_string(at("hard")).unwrap(), "old\n");
@@ -126,86 +106,18 @@ fn a_copy_is_committed() {
             assert_eq!((metadata.uid(), metadata.gid()), (user, user));
         }
         // Nothing is left to do.
-        let words = ["--workspace", "ws:cow", "--", "true"];
-        let output = place.run(&words).code(0);
+        let output = place.run(&copy("diff", "true")).code(0);
         assert_eq!(output.err(), "nucleus: the workspace is unchanged\n");
-    }
-}
-
-/// Whenever a commit is killed, each file is the old or the new one, whole.
-#[test]
-fn a_commit_that_is_killed_leaves_whole_files() {
-    require!(root, userns, kernel(6, 6));
-    const FILES: usize = 200;
-    const OLD: &str = "old old old\n";
-    const NEW: &str = "new and longer, new and longer\n";
-    let place = Place::new(super::place::NOBODY);
-    place.prepare("mkdir ws");
-    let path = |number: usize| place.scratch.file(&format!("ws/{number}"));
-    let work = format!(
-        "for n in $(seq 0 {}); do echo {} > $n; done; echo done",
-        FILES - 1,
-        NEW.trim_end()
-    );
-    for round in 0..8 {
-        let rewrite = format!(
-            "for n in $(seq 0 {}); do echo {} > ws/$n; done",
-            FILES - 1,
-            OLD.trim_end()
-        );
-        place.prepare(&rewrite);
-        let words = [
-            "--workspace",
-            "ws:cow",
-            "--on-exit",
-            "commit",
-            "--",
-            "sh",
-            "-ec",
-            &work,
-        ];
-        let mut child = place.nucleus(&words).spawn().unwrap();
-        // From the first sign of the commit on, a bit later each time.
-        let stage = || {
-            fs::read_dir(place.scratch.file("ws"))
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .find(|path| path.to_str().unwrap().contains(".nucleus-commit-"))
-        };
-        while stage().is_none() && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        for _ in 0..round * 20 {
-            // Looking takes some microseconds.
-            let _seen = stage();
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        for number in 0..FILES {
-            let text = fs::read_to_string(path(number)).unwrap();
-            assert!(text == OLD || text == NEW, "{number}: {text:?}");
-        }
-        if let Some(stage) = stage() {
-            fs::remove_dir_all(stage).unwrap();
-        }
     }
 }
 
 #[test]
 fn somebody_at_a_terminal_is_asked() {
     require!(root, userns, mapped_ids);
-    for user in USERS {
+    for user in users() {
         for (answer, committed) in [(&b"y\n"[..], true), (b"n\n", false), (b"\n", false)] {
             let place = place(user);
-            let words = [
-                "--workspace",
-                "ws:cow",
-                "--on-exit",
-                "ask",
-                "--",
-                "touch",
-                "new",
-            ];
+            let words = copy("ask", "touch new");
             let (mut terminal, mut nucleus) = Terminal::start(&mut place.nucleus(&words));
             assert!(
                 terminal

@@ -109,6 +109,7 @@ impl FileArgs {
         if let (Some(Workspace { mode, .. }), Some(folder)) =
             (&self.workspace, self.workspace_folder()?)
         {
+            super::super::workspace::check(&folder)?;
             sandbox = match mode {
                 Mode::ReadWrite => sandbox.volume(&folder, &folder, Access::ReadWrite),
                 Mode::ReadOnly => sandbox.volume(&folder, &folder, Access::ReadOnly),
