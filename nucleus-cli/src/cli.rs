@@ -26,6 +26,9 @@ enum Command {
     /// Make, check and look at seccomp profiles and filters
     #[command(subcommand)]
     Seccomp(commands::seccomp::Command),
+    /// Check the rules of a policy file
+    #[command(subcommand)]
+    Policy(commands::policy::Command),
     /// See what filters deny, of any process
     #[command(subcommand)]
     Audit(commands::audit::Command),
@@ -88,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Learn(args) => commands::learn::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Seccomp(command) => commands::seccomp::run(command),
+        Command::Policy(command) => commands::policy::run(&command),
         Command::Audit(command) => commands::audit::run(&command),
         Command::Workspace(command) => commands::workspace::run(&command),
         Command::Doctor(args) => commands::doctor::run(&args),

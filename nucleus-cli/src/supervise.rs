@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, ensure};
 use nucleus_seccomp::InstallFlags;
+use nucleus_supervisor::callback::Arbiter;
 use nucleus_supervisor::{Enforced, Guard, Guards, Listener, Policy, Registry, Supervisor, Traps};
 
 use crate::exit::Ended;
 use crate::session::Job;
-use crate::{filter, session};
+use crate::{filter, report, session};
 
 /// What a supervisor enforces on a run: some of it as the listener of the
 /// filter, some as the tracer of the program.
@@ -18,6 +19,8 @@ use crate::{filter, session};
 pub(crate) struct Rules {
     pub(crate) policies: Vec<Box<dyn Policy>>,
     pub(crate) guards: Vec<Box<dyn Guard>>,
+    /// Whoever is asked about what the rules let pass.
+    pub(crate) arbiter: Option<Arbiter>,
     /// The bytes that a guard counts, where it is not the kernel that does.
     pub(crate) memory: Option<u64>,
 }
@@ -33,6 +36,7 @@ pub(crate) struct Supervision {
     /// The listener's handlers, if it has any.
     registry: Option<Registry>,
     guards: Vec<Box<dyn Guard>>,
+    arbiter: Option<Arbiter>,
     enforced: Vec<Enforced>,
 }
 
@@ -52,7 +56,10 @@ impl Supervision {
             return Ok(None);
         }
         let Rules {
-            policies, guards, ..
+            policies,
+            guards,
+            arbiter,
+            ..
         } = rules;
         let mut registry = (!policies.is_empty()).then(Registry::new);
         let mut enforced = Vec::new();
@@ -66,6 +73,7 @@ impl Supervision {
         Ok(Some(Self {
             registry,
             guards,
+            arbiter,
             enforced,
         }))
     }
@@ -110,7 +118,20 @@ impl Supervision {
     }
 
     /// Runs `job`, with the filter of [`filter`](Self::filter), to its end.
-    pub(crate) fn run(self, job: &mut Job) -> anyhow::Result<Ended> {
+    pub(crate) fn run(mut self, job: &mut Job) -> anyhow::Result<Ended> {
+        let Some(arbiter) = self.arbiter.take() else {
+            return self.enforce(job);
+        };
+        arbiter.begin()?;
+        let ended = self.enforce(job);
+        arbiter.end();
+        for sentence in arbiter.report() {
+            report::note(sentence);
+        }
+        ended
+    }
+
+    fn enforce(self, job: &mut Job) -> anyhow::Result<Ended> {
         let answer = self.registry.map(|registry| {
             move |listener: OwnedFd, _program: u32| {
                 let listener = Listener::new(listener).context("cannot listen to the filter")?;

@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 mod filter_args;
 pub(crate) mod learn;
+pub(crate) mod policy;
 mod program;
 pub(crate) mod run;
 pub(crate) mod sandbox;

@@ -1,14 +1,15 @@
 //! Whoever is asked.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::desk::Desk;
-use super::program::Running;
+use super::program::{Running, Tell};
 use super::{Context, Event, Verdict};
 use crate::Error;
 
@@ -31,7 +32,30 @@ pub struct Arbiter(Arc<Inner>);
 struct Inner {
     desk: Arc<Desk>,
     context: Context,
-    program: Option<Running>,
+    program: Option<Program>,
+}
+
+/// A program that is started later.
+struct Program {
+    command: Vec<OsString>,
+    tell: Tell,
+    running: Mutex<Option<Running>>,
+}
+
+impl Program {
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        // It is there or it is not.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("command", &self.command)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Arbiter {
@@ -77,25 +101,48 @@ impl Arbiter {
 
     /// Asks a program: it reads events from its standard input and writes
     /// verdicts to its standard output, a line of JSON each. Its standard error
-    /// is this process's. It runs as this process does, and ends with it.
+    /// is this process's. It runs as this process does, and ends with it. It is
+    /// started by [`begin`](Self::begin).
     ///
     /// `tell` is called with a sentence when it ends early, after which all is
     /// denied, and the first time that it says what is no verdict.
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// No thread can be started.
     pub fn program(
         command: Vec<OsString>,
         patience: Duration,
         tell: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let desk = Arc::new(Desk::new(patience));
-        let running = Running::start(command, Arc::clone(&desk), Arc::new(tell))?;
-        Self::with(desk, Context::default(), Some(running))
+        let program = Program {
+            command,
+            tell: Arc::new(tell),
+            running: Mutex::default(),
+        };
+        Self::with(desk, Context::default(), Some(program))
     }
 
-    fn with(desk: Arc<Desk>, context: Context, program: Option<Running>) -> Result<Self, Error> {
+    /// Starts the program, if it is one and does not run yet. What it is asked
+    /// before waits for it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn begin(&self) -> Result<(), Error> {
+        let Some(program) = &self.0.program else {
+            return Ok(());
+        };
+        let mut running = program.running();
+        if running.is_none() {
+            let (desk, tell) = (Arc::clone(&self.0.desk), Arc::clone(&program.tell));
+            *running = Some(Running::start(program.command.clone(), desk, tell)?);
+        }
+        Ok(())
+    }
+
+    fn with(desk: Arc<Desk>, context: Context, program: Option<Program>) -> Result<Self, Error> {
         let clock = Arc::clone(&desk);
         let arbiter = Self(Arc::new(Inner {
             desk,
@@ -159,8 +206,11 @@ impl Arbiter {
 impl Inner {
     fn end(&self) {
         let _first: bool = self.desk.close();
-        if let Some(program) = &self.program {
-            program.wait();
+        let Some(program) = &self.program else {
+            return;
+        };
+        if let Some(running) = program.running().as_ref() {
+            running.wait();
         }
     }
 }
@@ -233,7 +283,8 @@ mod tests {
         let (said, told) = channel();
         let command = ["sh", "-c", script].map(OsString::from).to_vec();
         let tell = move |sentence: &str| said.send(sentence.to_owned()).expect("heard");
-        let arbiter = Arbiter::program(command, patience, tell).expect("a shell");
+        let arbiter = Arbiter::program(command, patience, tell).expect("threads");
+        arbiter.begin().expect("a shell");
         (arbiter, told)
     }
 
@@ -299,7 +350,8 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_is_an_error() {
         let command = vec![OsString::from("/no/such/policy")];
-        let error = Arbiter::program(command, LONG, |_| {}).expect_err("none");
+        let arbiter = Arbiter::program(command, LONG, |_| {}).expect("threads");
+        let error = arbiter.begin().expect_err("none");
         assert!(error.to_string().contains("/no/such/policy"), "{error}");
     }
 }

@@ -237,19 +237,27 @@ fn arguments_of(process: u32) -> Result<Vec<Vec<u8>>, Errno> {
 
 impl Guard for ExecPolicy {
     fn enforced(&self) -> Vec<Enforced> {
-        let rule = |option, rule: &ExecRule| Enforced {
-            rule: format!("{option} {rule}"),
-            by: Enforcer::Tracer,
-        };
-        let denied = self.denied.iter().map(|it| rule("--exec-deny", it));
         let allowed = self.allowed.iter().flatten();
-        let asked = self.inquiry.iter().map(|_| Enforced {
-            rule: "what the policy says of each program to execute".to_owned(),
-            by: Enforcer::Tracer,
+        let rest = self.allowed.iter().map(|_| {
+            "execute nothing else but the program that the sandbox is made for".to_owned()
         });
-        denied
-            .chain(allowed.map(|it| rule("--exec-allow", it)))
+        let asked = self
+            .inquiry
+            .iter()
+            .map(|_| "what the policy says of each program to execute".to_owned());
+        allowed
+            .map(|rule| format!("execute {rule}"))
+            .chain(
+                self.denied
+                    .iter()
+                    .map(|rule| format!("never execute {rule}")),
+            )
+            .chain(rest)
             .chain(asked)
+            .map(|rule| Enforced {
+                rule,
+                by: Enforcer::Tracer,
+            })
             .collect()
     }
 

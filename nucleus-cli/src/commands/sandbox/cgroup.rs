@@ -17,6 +17,7 @@ use nucleus_core::Command;
 use nucleus_supervisor::{MemoryLimit, ProcessLimit, WhenFull};
 
 use crate::exit::Exit;
+use crate::policy_file;
 use crate::report;
 use crate::supervise::Rules;
 
@@ -24,7 +25,7 @@ use crate::supervise::Rules;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Limits on what the program and all its children use together.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits (cgroup v2; --memory and --pids also without)")]
 pub(crate) struct CgroupArgs {
     /// Memory in all, such as 512M, with what is written to private folders.
@@ -73,7 +74,8 @@ pub(crate) struct CgroupArgs {
 }
 
 /// What becomes of a claim of memory beyond the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum MemoryPolicy {
     /// It fails with ENOMEM
     Refuse,
@@ -82,6 +84,17 @@ pub(crate) enum MemoryPolicy {
 }
 
 impl CgroupArgs {
+    /// These limits and a policy's: the stricter of two.
+    pub(crate) fn with(&self, policy: policy_file::Limits) -> Self {
+        let mut both = self.clone();
+        both.pids = least(self.pids, policy.pids);
+        both.memory = least(self.memory, policy.memory);
+        if policy.memory_policy == Some(MemoryPolicy::Kill) {
+            both.memory_policy = MemoryPolicy::Kill;
+        }
+        both
+    }
+
     /// Puts the command into a cgroup with these limits; none is made for none.
     /// Where it cannot be had, `rules` get what a supervisor can count.
     pub(crate) fn apply(
@@ -222,6 +235,10 @@ impl Found {
             }
         }
     }
+}
+
+fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
 }
 
 fn weight(text: &str) -> Result<CpuWeight, String> {

@@ -1,6 +1,9 @@
 //! What the program may execute.
 
+use nucleus_supervisor::callback::Arbiter;
 use nucleus_supervisor::{ExecPolicy, ExecRule, Guard};
+
+use crate::policy_file::PolicyFile;
 
 /// Rules on executing programs, enforced by a supervisor.
 #[derive(Debug, clap::Args)]
@@ -24,11 +27,26 @@ pub(crate) struct ExecArgs {
 
 impl ExecArgs {
     /// What enforces the rules, if there are any.
-    pub(crate) fn guard(&self) -> Option<Box<dyn Guard>> {
-        if self.exec_allow.is_empty() && self.exec_deny.is_empty() {
+    /// Those of the policy add up with the options'.
+    pub(crate) fn guard(
+        &self,
+        policy: &PolicyFile,
+        arbiter: Option<&Arbiter>,
+    ) -> Option<Box<dyn Guard>> {
+        let mut allowed = policy.exec.as_ref().and_then(|exec| exec.allow.clone());
+        if !self.exec_allow.is_empty() {
+            let allowed = allowed.get_or_insert_default();
+            allowed.extend_from_slice(&self.exec_allow);
+        }
+        let mut denied = self.exec_deny.clone();
+        denied.extend(policy.exec.iter().flat_map(|exec| exec.deny.clone()));
+        if allowed.is_none() && denied.is_empty() && arbiter.is_none() {
             return None;
         }
-        let allowed = (!self.exec_allow.is_empty()).then(|| self.exec_allow.clone());
-        Some(Box::new(ExecPolicy::new(allowed, self.exec_deny.clone())))
+        let guard = ExecPolicy::new(allowed, denied);
+        Some(Box::new(match arbiter {
+            Some(arbiter) => guard.ask(arbiter.clone()),
+            None => guard,
+        }))
     }
 }

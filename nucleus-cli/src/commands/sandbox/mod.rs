@@ -6,6 +6,7 @@ mod files;
 mod ids;
 mod network;
 mod paths;
+mod policy;
 mod privileges;
 mod rlimits;
 mod terminal;
@@ -24,16 +25,20 @@ use nucleus_core::{Command, Isolation, Terminal, View};
 use nucleus_seccomp::Profile;
 use nucleus_supervisor::NetPolicy;
 
+pub(crate) use self::cgroup::MemoryPolicy;
 use self::cgroup::{CgroupArgs, Limited};
 use self::exec::ExecArgs;
 use self::files::FileArgs;
 use self::ids::IdArgs;
 use self::network::NetworkArgs;
+pub(crate) use self::network::server;
 use self::paths::PathArgs;
+use self::policy::PolicyArgs;
 use self::privileges::PrivilegeArgs;
 use self::rlimits::RlimitArgs;
 use self::terminal::TerminalArgs;
 use self::time::TimeArgs;
+pub(crate) use self::value::duration;
 use self::value::split_at_byte;
 use super::program::Program;
 use crate::report;
@@ -103,6 +108,9 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     paths: PathArgs,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
 /// A variable must have a name.
@@ -154,14 +162,18 @@ impl SandboxArgs {
     /// that a supervisor must enforce on it.
     pub(crate) fn supervised(&self, program: &Program) -> anyhow::Result<(Sandboxed, Rules)> {
         let mut rules = Rules::default();
-        rules.guards.extend(self.exec.guard());
+        let policy = self.policy.read()?;
+        rules.arbiter = self.policy.arbiter()?;
+        let arbiter = rules.arbiter.as_ref();
+        rules.guards.extend(self.exec.guard(policy, arbiter));
         let [name, arguments @ ..] = program.command.as_slice() else {
             anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
         };
         let mut command = Command::new(name);
         command.args(arguments);
-        let network = self.network.policy(self.host)?;
-        let limited = self.cgroup.apply(&mut command, &mut rules)?;
+        let network = self.network.policy(self.host, policy, arbiter)?;
+        let cgroup = self.cgroup.with(policy.limits);
+        let limited = cgroup.apply(&mut command, &mut rules)?;
         let view = self.view(network.as_ref(), rules.memory)?;
         if let Some(folder) = self.start_folder()? {
             command.current_dir(folder);

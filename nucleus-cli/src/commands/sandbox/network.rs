@@ -3,9 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nucleus_core::{Isolation, Network};
+use nucleus_supervisor::callback::Arbiter;
 use nucleus_supervisor::{NamedSockets, NetPolicy, NetRule, NetRules, Ports};
+
+use crate::policy_file::PolicyFile;
+use crate::report;
 
 /// The network that the program sees.
 #[derive(Debug, clap::Args)]
@@ -27,11 +31,7 @@ pub(crate) struct NetworkArgs {
     net_allow: Vec<NetRule>,
 
     /// Never let the program talk to a host, whatever allows it
-    #[arg(
-        long,
-        value_name = "[tcp://|udp://]HOST[:PORTS]",
-        requires = "net_allow"
-    )]
+    #[arg(long, value_name = "[tcp://|udp://]HOST[:PORTS]")]
     net_deny: Vec<NetRule>,
 
     /// Let the program listen at ports of the host, such as 8080,9000-9099; 0
@@ -46,7 +46,7 @@ pub(crate) struct NetworkArgs {
 
     /// Look names up at this server, ADDRESS or ADDRESS:PORT, instead of the
     /// host's; repeat for more
-    #[arg(long, value_name = "SERVER", value_parser = server, requires = "net_allow")]
+    #[arg(long, value_name = "SERVER", value_parser = server)]
     dns: Vec<SocketAddr>,
 
     /// Name of the machine that the program sees
@@ -71,32 +71,64 @@ impl NetworkArgs {
         self.network == NetworkArg::Host
     }
 
-    /// The rules, with a resolver that runs, if there are rules.
-    pub(crate) fn policy(&self, host: bool) -> anyhow::Result<Option<NetPolicy>> {
-        if self.net_allow.is_empty() && self.net_allow_bind.is_none() {
+    /// The rules of the options and of the policy, with a resolver that runs,
+    /// if there are rules.
+    pub(crate) fn policy(
+        &self,
+        host: bool,
+        policy: &PolicyFile,
+        arbiter: Option<&Arbiter>,
+    ) -> anyhow::Result<Option<NetPolicy>> {
+        let by_file = policy.network.as_ref();
+        if self.net_allow.is_empty() && self.net_allow_bind.is_none() && by_file.is_none() {
+            ensure!(
+                self.net_deny.is_empty() && self.dns.is_empty(),
+                "--net-deny and --dns go with rules on whom the program may talk to; \
+                 add --net-allow '*' for everybody else"
+            );
+            if arbiter.is_some() && (host || self.is_host()) {
+                report::note(
+                    "the policy program is not asked about the network, which no rule is about; \
+                     --net-allow '*' makes it be asked about each peer",
+                );
+            }
             return Ok(None);
         }
-        let rules = NetRules {
+        let mut rules = NetRules {
             allow: self.net_allow.clone(),
             deny: self.net_deny.clone(),
             bind: self.net_allow_bind.clone(),
         };
+        let mut grants = self.net_allow_unix.clone();
+        let mut servers = self.dns.clone();
+        if let Some(network) = by_file {
+            ensure!(
+                !self.is_host(),
+                "--network host does not go with [network] of the policy, which the program would get around; leave one out"
+            );
+            ensure!(
+                host || network.unix.is_empty(),
+                "`unix` of the policy goes with --host; in a sandbox grant sockets by --volume"
+            );
+            rules.allow.extend_from_slice(&network.allow);
+            rules.deny.extend_from_slice(&network.deny);
+            rules.bind = match (rules.bind, network.bind.clone()) {
+                (Some(ports), Some(more)) => Some(ports.and(more)),
+                (ports, more) => ports.or(more),
+            };
+            grants.extend_from_slice(&network.unix);
+            servers.extend_from_slice(&network.dns);
+        }
         let named = if host {
-            NamedSockets::Beneath(self.unix_grants()?)
+            NamedSockets::Beneath(unix_grants(&grants)?)
         } else {
             NamedSockets::Visible
         };
-        let policy = NetPolicy::start(rules, !host, named, self.dns.clone())?;
-        Ok(Some(policy))
-    }
-
-    /// The granted paths by their real names, which is what sockets are known by.
-    fn unix_grants(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let grants = self.net_allow_unix.iter().map(|path| {
-            path.canonicalize()
-                .with_context(|| format!("cannot find {} to grant its sockets", path.display()))
-        });
-        grants.collect()
+        let policy = NetPolicy::start(rules, !host, named, servers)?;
+        Ok(Some(match arbiter {
+            Some(arbiter) => policy.ask(arbiter.clone()),
+            None => policy,
+        }))
     }
 
     /// The sandbox with this network.
@@ -117,7 +149,16 @@ impl NetworkArgs {
     }
 }
 
-fn server(text: &str) -> Result<SocketAddr, String> {
+/// The granted paths by their real names, which is what sockets are known by.
+fn unix_grants(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let grants = paths.iter().map(|path| {
+        path.canonicalize()
+            .with_context(|| format!("cannot find {} to grant its sockets", path.display()))
+    });
+    grants.collect()
+}
+
+pub(crate) fn server(text: &str) -> Result<SocketAddr, String> {
     let plain = || Some(SocketAddr::new(text.parse().ok()?, 53));
     text.parse().ok().or_else(plain).ok_or_else(|| {
         format!(

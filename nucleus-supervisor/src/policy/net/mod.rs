@@ -89,8 +89,8 @@ impl NetPolicy {
         named: NamedSockets,
         servers: Vec<SocketAddr>,
     ) -> Result<Self, PolicyError> {
+        let words = rules.enforced(own_network);
         let NetRules { allow, deny, bind } = rules;
-        let words = describe(&allow, &deny, bind.as_ref(), own_network);
         let judge = Arc::new(Judge::new(allow, deny, bind));
         let resolver = Resolver::start(Arc::clone(&judge), servers)?;
         Ok(Self {
@@ -125,34 +125,33 @@ impl NetPolicy {
     }
 }
 
-fn describe(
-    allow: &[NetRule],
-    deny: &[NetRule],
-    bind: Option<&Ports>,
-    own_network: bool,
-) -> Vec<Enforced> {
-    let enforced = |rule, by| Enforced { rule, by };
-    let by_us = |rule| enforced(rule, Enforcer::Listener);
-    let mut words = vec![enforced(
-        "sockets of TCP, UDP, unix and routing netlink alone".to_owned(),
-        Enforcer::Filter,
-    )];
-    if own_network {
-        words.push(enforced(
-            "no way out but through the supervisor".to_owned(),
-            Enforcer::Kernel,
-        ));
+impl NetRules {
+    /// Each rule in words, and who enforces it: on a program with a network
+    /// namespace of its own, or with this process's.
+    #[must_use]
+    pub fn enforced(&self, own_network: bool) -> Vec<Enforced> {
+        let enforced = |rule, by| Enforced { rule, by };
+        let by_us = |rule| enforced(rule, Enforcer::Listener);
+        let mut words = vec![enforced(
+            "sockets of TCP, UDP, unix and routing netlink alone".to_owned(),
+            Enforcer::Filter,
+        )];
+        if own_network {
+            words.push(enforced(
+                "no way out but through the supervisor".to_owned(),
+                Enforcer::Kernel,
+            ));
+        }
+        let (allow, deny) = (self.allow.iter(), self.deny.iter());
+        words.extend(allow.map(|rule| by_us(format!("talk to {rule}"))));
+        words.extend(deny.map(|rule| by_us(format!("never talk to {rule}"))));
+        words.push(by_us("talk to nobody else".to_owned()));
+        words.push(by_us(match &self.bind {
+            Some(ports) => format!("listen at {ports}"),
+            None => "listen at no port".to_owned(),
+        }));
+        words
     }
-    words.extend(allow.iter().map(|rule| by_us(format!("talk to {rule}"))));
-    words.extend(
-        deny.iter()
-            .map(|rule| by_us(format!("never talk to {rule}"))),
-    );
-    words.push(by_us(match bind {
-        Some(ports) => format!("listen at {ports}"),
-        None => "listen at no port".to_owned(),
-    }));
-    words
 }
 
 impl Policy for NetPolicy {

@@ -139,6 +139,18 @@ impl Ports {
     /// Every port.
     pub(super) const ALL: Self = Self(None);
 
+    /// These and those.
+    #[must_use]
+    pub fn and(self, more: Self) -> Self {
+        match (self.0, more.0) {
+            (Some(mut ranges), Some(more)) => {
+                ranges.extend(more);
+                Self(Some(ranges))
+            }
+            _ => Self::ALL,
+        }
+    }
+
     /// Whether a port is among them.
     #[must_use]
     pub fn contain(&self, port: u16) -> bool {
