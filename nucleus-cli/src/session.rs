@@ -13,6 +13,7 @@ use nucleus_core::Command;
 use nucleus_seccomp::Completeness;
 use nucleus_supervisor::Guards;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::DumpableBehavior;
 
 use crate::exit::Ended;
 use crate::report;
@@ -188,6 +189,7 @@ pub(crate) fn guard(
     job.command.hold(true);
     let mut running = Running::start(job, signals)?;
     let pid = running.child.program_pid();
+    close_to_the_program()?;
     let seize = move || {
         Ok(PtraceSource::seize_and_judge(
             pid,
@@ -229,6 +231,7 @@ fn answer<T: Send>(
 ) -> anyhow::Result<(Ended, T)> {
     let listener = running.child.take_listener()?;
     let pid = running.child.program_pid();
+    close_to_the_program()?;
     let (answering, alive) = match pipe_with(PipeFlags::CLOEXEC) {
         Ok(pipe) => pipe,
         Err(errno) => {
@@ -245,6 +248,14 @@ fn answer<T: Send>(
         Ok(served)
     };
     beside(work, || running.wait())
+}
+
+/// Keeps the program, which waits still, from taking the listener out of this
+/// process or writing to its memory: with the host's view and the same user it
+/// could (ptrace(2), `PTRACE_MODE_ATTACH`).
+fn close_to_the_program() -> anyhow::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot close this process to tracers (PR_SET_DUMPABLE)")
 }
 
 /// Hands each event to `observe`, to the end of the source.

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nucleus_seccomp::{Action, Insn, Program, SeccompData, Syscall, offset, op};
+use nucleus_seccomp::{Action, Arch, Insn, Program, SeccompData, Syscall, offset, op};
 use rustix::io::Errno;
 
 use crate::TrapError;
+
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER` (`include/uapi/linux/seccomp.h`).
+const NEW_LISTENER: u32 = 8;
 
 /// A condition on one argument.
 ///
@@ -243,10 +246,28 @@ impl Traps {
         Self::answered_by(Action::Notify)
     }
 
-    /// None yet, for [`Guards`](crate::Guards).
+    /// None yet, for [`Guards`](crate::Guards). The program cannot have a
+    /// listener of its own: to the kernel that one's word would count more than
+    /// a tracer's, and what it lets go on would never stop.
     #[must_use]
-    pub const fn for_tracer() -> Self {
-        Self::answered_by(Action::Trace(nucleus_tracer::ASK))
+    pub fn for_tracer() -> Self {
+        let mut traps = Self::answered_by(Action::Trace(nucleus_tracer::ASK));
+        let listens = When::Any(vec![vec![
+            ArgTest::int(0, libc::SECCOMP_SET_MODE_FILTER),
+            ArgTest::Int {
+                index: 1,
+                mask: NEW_LISTENER,
+                value: NEW_LISTENER,
+            },
+        ]]);
+        for arch in Arch::ALL {
+            if let Some(seccomp) = Syscall::by_name(arch, "seccomp") {
+                // As the kernel says where there is a listener already.
+                let refusal = Refusal::Of(listens.clone(), Errno::BUSY);
+                traps.refused.entry(seccomp).or_default().push(refusal);
+            }
+        }
+        traps
     }
 
     const fn answered_by(answer: Action) -> Self {
@@ -428,7 +449,6 @@ fn skip(length: usize) -> Insn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nucleus_seccomp::Arch;
     use proptest::prelude::*;
 
     fn call(arch: Arch, name: &str) -> Syscall {
@@ -525,6 +545,9 @@ mod tests {
         check("connect", Action::Notify);
         check("execve", Action::Trace(nucleus_tracer::ASK));
         check("read", Action::Allow);
+        let seccomp = |flags| data(call(Arch::X86_64, "seccomp"), [1, flags, 0, 0, 0, 0]);
+        assert_eq!(program.run(&seccomp(0x1a)).action, Action::Errno(16));
+        assert_eq!(program.run(&seccomp(0x12)).action, Action::Allow);
     }
 
     #[test]

@@ -78,6 +78,9 @@ fn memory_ends_at_the_limit_by_every_route() {
         ("mprotect", 100, 128, libc::ENOMEM),
         ("mremap", 100, 128, libc::ENOMEM),
         ("brk", 100, 128, libc::ENOMEM),
+        ("dontunmap", 100, 128, libc::ENOMEM),
+        ("grows-down", 0, 0, libc::EOPNOTSUPP),
+        ("zero-device", 100, 128, libc::ENOMEM),
         ("shmget", 100, 128, libc::ENOMEM),
         ("memfd", 0, 0, libc::ENOSYS),
         // Each copy counts for 32 MiB, and the original.
@@ -92,6 +95,16 @@ fn memory_ends_at_the_limit_by_every_route() {
         assert!((least..=most).contains(&count), "{route}: {count} MiB");
         assert_eq!(ended, errno, "{route}");
     }
+}
+
+/// A thread puts /dev/zero in place of a file while the mapping is judged.
+#[test]
+fn memory_cannot_be_claimed_as_a_file() {
+    require!(ptrace);
+    let Some(output) = run(&["--memory", "256M"], &["./probe", "swap"]) else {
+        return;
+    };
+    assert_eq!(output.status.code(), Some(137), "{output:?}");
 }
 
 #[test]

@@ -28,6 +28,15 @@ pub(super) fn waits_elsewhere(thread: u32, call: u32) -> bool {
     field::<i64>(&line, 0).is_some_and(|number| number != i64::from(call))
 }
 
+/// Whether a descriptor of a thread is /dev/zero, whose shared mappings are
+/// anonymous memory; true when that cannot be said.
+pub(super) fn is_zero_device(thread: u32, descriptor: u32) -> bool {
+    match rustix::fs::stat(format!("/proc/{thread}/fd/{descriptor}")) {
+        Ok(file) => file.st_rdev == rustix::fs::makedev(1, 5),
+        Err(errno) => errno != rustix::io::Errno::NOENT,
+    }
+}
+
 /// Adds the shared anonymous mappings of a process, each by the number that
 /// the kernel gives what is behind it.
 pub(super) fn add_shared(process: u32, sizes: &mut BTreeMap<u64, u64>) {
@@ -86,6 +95,12 @@ mod tests {
         assert!(heap_start(own).expect("stat") > 0);
         assert_eq!(writable(u32::MAX), None);
         assert!(waits_elsewhere(u32::MAX, 1));
+        for (path, expected) in [("/dev/zero", true), ("/dev/null", false)] {
+            let file = std::fs::File::open(path).expect(path);
+            let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file).cast_unsigned();
+            assert_eq!(is_zero_device(own, descriptor), expected, "{path}");
+        }
+        assert!(!is_zero_device(own, 1 << 20));
     }
 
     #[test]

@@ -12,8 +12,13 @@ use crate::{
 const PROT_WRITE: u32 = 2;
 const MAP_SHARED: u32 = 1;
 const MAP_PRIVATE: u32 = 2;
+const MAP_SHARED_VALIDATE: u32 = 3;
 const MAP_TYPE: u32 = 0xf;
+/// Of memory that the kernel may drop (6.11).
+const MAP_DROPPABLE: u32 = 8;
 const MAP_ANONYMOUS: u32 = 0x20;
+const MAP_GROWSDOWN: u32 = 0x100;
+const MREMAP_DONTUNMAP: u32 = 4;
 
 /// What becomes of a claim beyond the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +52,8 @@ pub struct MemoryLimit {
     forks: BTreeMap<u32, (u64, bool)>,
     /// Shared anonymous memory.
     shared: u64,
+    /// Threads that were let map a file to share, and their processes.
+    mapping: BTreeMap<u32, u32>,
     /// System V segments. They outlive their makers, up to the end.
     segments: u64,
     denied: u64,
@@ -86,9 +93,18 @@ struct Heap {
 enum Growth {
     Private(u64),
     Shared(u64),
+    /// A file, as it seems.
+    File,
     Segment(u64),
-    Heap { bytes: u64, before: Heap, end: u64 },
-    Fork { bytes: u64, shares: bool },
+    Heap {
+        bytes: u64,
+        before: Heap,
+        end: u64,
+    },
+    Fork {
+        bytes: u64,
+        shares: bool,
+    },
 }
 
 impl MemoryLimit {
@@ -105,6 +121,7 @@ impl MemoryLimit {
             under_way: BTreeMap::new(),
             forks: BTreeMap::new(),
             shared: 0,
+            mapping: BTreeMap::new(),
             segments: 0,
             denied: 0,
         }
@@ -138,7 +155,7 @@ impl MemoryLimit {
         if bytes > self.most() {
             return false;
         }
-        self.reconcile();
+        self.reconcile(self.shared > 0);
         self.has_room(bytes)
     }
 
@@ -147,7 +164,7 @@ impl MemoryLimit {
     }
 
     /// Takes over the kernel's figures, and adds what they may lack.
-    fn reconcile(&mut self) {
+    fn reconcile(&mut self, with_shared: bool) {
         let mut shared = BTreeMap::new();
         for (&process, key) in &self.spaces.of {
             if let (Some(space), Some(bytes)) =
@@ -155,7 +172,7 @@ impl MemoryLimit {
             {
                 space.bytes = bytes;
             }
-            if self.shared > 0 {
+            if with_shared {
                 figures::add_shared(process, &mut shared);
             }
         }
@@ -169,6 +186,32 @@ impl MemoryLimit {
                 Some(space) => space.bytes = space.bytes.saturating_add(claim.bytes),
                 None => self.shared = self.shared.saturating_add(claim.bytes),
             }
+        }
+    }
+
+    /// What a thread was about is over.
+    fn gone(&mut self, thread: u32) {
+        self.under_way.remove(&thread);
+        self.forks.remove(&thread);
+        self.mapping.remove(&thread);
+    }
+
+    /// After a file was mapped: it was /dev/zero if another thread has put
+    /// that in place of what was seen. Memory beyond the limit is the end then.
+    fn look_again(&mut self, process: u32) {
+        let mut shared = BTreeMap::new();
+        figures::add_shared(process, &mut shared);
+        if shared.is_empty() {
+            return;
+        }
+        self.reconcile(true);
+        if !self.has_room(0) {
+            self.denied += 1;
+            // Its thread stands still, so that the number is its own.
+            let number = rustix::process::Pid::from_raw(process.cast_signed());
+            let killed = number
+                .map(|number| rustix::process::kill_process(number, rustix::process::Signal::KILL));
+            debug_assert_eq!(killed, Some(Ok(())), "a process that stands still");
         }
     }
 
@@ -186,10 +229,19 @@ impl MemoryLimit {
         }
         let private = |bytes| Growth::Private(figures::whole_pages(bytes));
         Some(match call.data.syscall()?.name()? {
-            "mmap" | "mmap2" if call.int(3) & MAP_TYPE == MAP_SHARED => {
-                Growth::Shared(figures::whole_pages(args[1]))
+            "mmap" | "mmap2"
+                if matches!(call.int(3) & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE) =>
+            {
+                let is_file = call.int(3) & MAP_ANONYMOUS == 0
+                    && !figures::is_zero_device(call.task.thread, call.int(4));
+                match is_file {
+                    true => Growth::File,
+                    false => Growth::Shared(figures::whole_pages(args[1])),
+                }
             }
             "mmap" | "mmap2" | "mprotect" | "pkey_mprotect" => private(args[1]),
+            // The old one stays, and is filled anew.
+            "mremap" if call.int(3) & MREMAP_DONTUNMAP != 0 => private(args[2]),
             "mremap" => private(args[2].saturating_sub(args[1])),
             "shmget" => Growth::Segment(figures::whole_pages(args[1])),
             "brk" => {
@@ -223,6 +275,10 @@ impl MemoryLimit {
             Growth::Segment(bytes) => {
                 self.segments += bytes;
                 return Verdict::Go;
+            }
+            Growth::File => {
+                self.mapping.insert(thread, process);
+                return Verdict::GoAndTell;
             }
             Growth::Heap { bytes, before, end } => {
                 if let Some(space) = self.spaces.by_key.get_mut(&space) {
@@ -320,15 +376,20 @@ pub(crate) fn trap_claims(traps: &mut Traps) -> Result<(), TrapError> {
             bits(2, PROT_WRITE, PROT_WRITE),
             bits(3, MAP_TYPE, MAP_PRIVATE),
         ];
-        let shared = MAP_ANONYMOUS | MAP_SHARED;
-        let shared = vec![bits(3, MAP_ANONYMOUS | MAP_TYPE, shared)];
-        When::Any(vec![private, shared])
+        // Of files, too: /dev/zero is one.
+        let kinds = [MAP_SHARED, MAP_SHARED_VALIDATE, MAP_DROPPABLE];
+        let others = kinds.map(|kind| vec![bits(3, MAP_TYPE, kind)]);
+        When::Any([private].into_iter().chain(others).collect())
     };
+    // What grows by being touched would grow unseen. Stacks are made without.
+    let grows = When::test(bits(3, MAP_GROWSDOWN, MAP_GROWSDOWN));
     for call in everywhere("mmap").chain(everywhere("mmap2")) {
         if call.arch() == nucleus_seccomp::Arch::I386 && call.name() == Some("mmap") {
             // Its arguments are behind a pointer; libc uses mmap2.
             traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
         } else {
+            let refusal = Refusal::Of(grows.clone(), Errno::OPNOTSUPP);
+            traps.refuse(call, refusal)?;
             traps.add(call, map())?;
         }
     }
@@ -371,6 +432,7 @@ impl Guard for MemoryLimit {
         let bytes = match growth {
             Some(Growth::Private(bytes) | Growth::Shared(bytes) | Growth::Segment(bytes)) => bytes,
             Some(Growth::Heap { bytes, .. } | Growth::Fork { bytes, .. }) => bytes,
+            Some(Growth::File) => 0,
             None => return Verdict::Go,
         };
         match growth {
@@ -381,8 +443,11 @@ impl Guard for MemoryLimit {
     }
 
     fn over(&mut self, thread: u32) {
-        self.under_way.remove(&thread);
-        self.forks.remove(&thread);
+        let mapped = self.mapping.get(&thread).copied();
+        self.gone(thread);
+        if let Some(process) = mapped {
+            self.look_again(process);
+        }
     }
 
     fn born(&mut self, child: Task, parent: Option<Task>) {
@@ -404,7 +469,7 @@ impl Guard for MemoryLimit {
     }
 
     fn executed(&mut self, process: u32, former: u32) -> bool {
-        self.over(former);
+        self.gone(former);
         let bytes = figures::writable(process).unwrap_or(0);
         self.spaces.add(process, bytes, None);
         // The kernel has mapped the program without a call to refuse.
@@ -414,7 +479,7 @@ impl Guard for MemoryLimit {
     }
 
     fn ended(&mut self, task: Task) {
-        self.over(task.thread);
+        self.gone(task.thread);
         if task.leads() {
             self.spaces.leave(task.process);
         }

@@ -4,12 +4,15 @@
 //! - `limit-probe memory ROUTE`: MiB by this route, and the errno at the end
 //! - `limit-probe again`: takes and gives back 64 MiB fifty times
 //! - `limit-probe storm`: threads at a time
+//! - `limit-probe swap`: MiB of memory that were claimed as a file
 
 #![allow(unsafe_code, reason = "limits are met by raw system calls")]
 #![allow(clippy::print_stdout, reason = "the results")]
 #![allow(clippy::unwrap_used, reason = "a probe that cannot go on has failed")]
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::ptr::{null, null_mut};
 use std::thread;
 
@@ -69,6 +72,33 @@ fn take(route: &str, count: usize, place: &mut *mut u8) -> Result<(), i32> {
             *place = moved.cast();
             Ok(())
         }
+        "dontunmap" => {
+            if place.is_null() {
+                *place = map(MIB, WRITE, PRIVATE)?;
+            }
+            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+            // SAFETY: the mapping stays, and is empty then.
+            let moved = unsafe { libc::mremap(place.cast(), MIB, MIB, flags, null_mut::<u8>()) };
+            result_of(moved)
+        }
+        "grows-down" => map(4096, WRITE, PRIVATE | libc::MAP_GROWSDOWN).map(drop),
+        // MAP_DROPPABLE.
+        "droppable" => map(MIB, WRITE, 8 | libc::MAP_ANONYMOUS).map(drop),
+        "zero-device" => {
+            let zero = zero_device();
+            // SAFETY: a fresh mapping where the kernel wants it.
+            let place = unsafe {
+                libc::mmap(
+                    null_mut(),
+                    MIB,
+                    WRITE,
+                    libc::MAP_SHARED,
+                    zero.as_raw_fd(),
+                    0,
+                )
+            };
+            result_of(place)
+        }
         "brk" => {
             // SAFETY: the heap grows; nobody else uses the new part.
             let before = unsafe { libc::sbrk(MIB.cast_signed()) };
@@ -110,6 +140,61 @@ fn take(route: &str, count: usize, place: &mut *mut u8) -> Result<(), i32> {
         }
         _ => Err(-1),
     }
+}
+
+fn result_of(place: *mut libc::c_void) -> Result<(), i32> {
+    if place == libc::MAP_FAILED {
+        Err(errno())
+    } else {
+        Ok(())
+    }
+}
+
+fn zero_device() -> File {
+    let mut options = File::options();
+    options.read(true).write(true).open("/dev/zero").unwrap()
+}
+
+/// Maps what is a file at one moment and /dev/zero at the other, until there
+/// are so many MiB of the latter; says so then.
+fn swap() {
+    let path = std::env::temp_dir().join(format!("{}-swapped", std::process::id()));
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    let file = options.open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file.set_len(16 * MIB as u64).unwrap();
+    let zero = zero_device();
+    // SAFETY: plain values.
+    let target = unsafe { libc::dup(file.as_raw_fd()) };
+    let (one, other) = (file.as_raw_fd(), zero.as_raw_fd());
+    thread::spawn(move || {
+        loop {
+            for from in [other, one] {
+                // SAFETY: the descriptor that is replaced is nobody else's.
+                unsafe { libc::dup2(from, target) };
+            }
+        }
+    });
+    let mut through = 0;
+    while through < 1024 {
+        // SAFETY: a fresh mapping where the kernel wants it.
+        let place = unsafe { libc::mmap(null_mut(), 16 * MIB, WRITE, libc::MAP_SHARED, target, 0) };
+        if place == libc::MAP_FAILED {
+            continue;
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        through = 16 * maps.matches("/dev/zero (deleted)").count();
+        let start = format!("{:x}-", place.addr());
+        if maps
+            .lines()
+            .any(|line| line.starts_with(&start) && line.ends_with("swapped (deleted)"))
+        {
+            // SAFETY: the mapping that was just made.
+            unsafe { libc::munmap(place, 16 * MIB) };
+        }
+    }
+    println!("{through}");
 }
 
 fn memory(route: &str) {
@@ -213,6 +298,7 @@ fn main() {
         (Some("memory"), Some(route)) => memory(route),
         (Some("again"), _) => again(),
         (Some("storm"), _) => storm(),
+        (Some("swap"), _) => swap(),
         _ => std::process::exit(2),
     }
 }
