@@ -1,11 +1,10 @@
 //! What the plan of a sandbox must know of the host: read once, before
 //! anything changes.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What a path of the host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +33,11 @@ pub(crate) struct Host {
     pub(crate) current_dir: Option<PathBuf>,
     pub(crate) path: OsString,
     /// The folders at the root that hold programs and libraries, in order.
-    pub(crate) system: BTreeMap<PathBuf, Node>,
+    pub(crate) system: Vec<(&'static Path, Node)>,
     /// The files of `/etc` that programs need and that hold no secret.
-    pub(crate) etc: BTreeMap<PathBuf, Node>,
+    pub(crate) etc: Vec<(&'static Path, Node)>,
     /// Files and folders of `/proc` that tell about the host or change it.
-    pub(crate) sensitive_proc: BTreeMap<PathBuf, Node>,
+    pub(crate) sensitive_proc: Vec<(&'static Path, Node)>,
     /// The name of the user, for `/etc/passwd`.
     pub(crate) user: String,
     /// The name or number of the user, as `/etc/subuid` has it.
@@ -181,10 +180,12 @@ pub(crate) fn id_extents(map: &str) -> Vec<(u32, u32)> {
     extents.collect()
 }
 
-fn nodes(paths: &[&str]) -> BTreeMap<PathBuf, Node> {
+/// Those of the paths that there are, in their order.
+fn nodes(paths: &'static [&'static str]) -> Vec<(&'static Path, Node)> {
     paths
         .iter()
-        .filter_map(|path| Some((PathBuf::from(path), node(Path::new(path))?)))
+        .map(Path::new)
+        .filter_map(|path| Some((path, node(path)?)))
         .collect()
 }
 
@@ -263,12 +264,37 @@ pub(crate) fn installation(programs: &Path, home: Option<&Path>) -> PathBuf {
 
 /// Whether a path is in a folder that every sandbox shows.
 pub(crate) fn is_system(path: &Path) -> bool {
-    SYSTEM.iter().any(|system| path.starts_with(system))
+    is_in(path, SYSTEM)
+}
+
+/// Whether a path is one of these folders at the root, or beneath one.
+pub(crate) fn is_in(path: &Path, folders: &[&str]) -> bool {
+    let mut parts = path.components();
+    let (Some(Component::RootDir), Some(Component::Normal(top))) = (parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let top = top.as_encoded_bytes();
+    let mut names = folders.iter().filter_map(|folder| folder.strip_prefix('/'));
+    names.any(|name| name.as_bytes() == top)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_at_the_root_are_compared_by_their_names() {
+        let check =
+            |path, expected| assert_eq!(is_in(Path::new(path), &["/etc", "/usr"]), expected);
+        check("/usr", true);
+        check("/usr/bin", true);
+        check("//etc/./passwd", true);
+        check("/", false);
+        check("/usr2/bin", false);
+        check("usr/bin", false);
+        check("/opt/usr", false);
+    }
 
     #[test]
     fn guests_get_ids_that_there_are() {

@@ -2,7 +2,7 @@
 //! mounts.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::capability::Capabilities;
 use crate::confine;
@@ -122,7 +122,7 @@ fn grants(
         grants.execute(path)?;
     }
     let looked_up = LOOKED_UP.iter().map(Path::new);
-    for path in host.etc.keys().map(PathBuf::as_path).chain(looked_up) {
+    for path in host.etc.iter().map(|(path, _node)| *path).chain(looked_up) {
         if path.exists() {
             grants.read(path)?;
         }

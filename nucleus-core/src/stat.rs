@@ -1,6 +1,7 @@
 //! `/proc/PID/stat` (proc_pid_stat(5)).
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 
 /// The numbers of fields, as proc_pid_stat(5) counts them.
@@ -23,11 +24,13 @@ pub(crate) fn field(stat: &[u8], number: usize) -> Option<u64> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-/// Where the arguments of this process are in its memory. For the parent:
-/// allocates.
+/// Where the arguments of this process are in its memory.
 pub(crate) fn command_line() -> io::Result<Range<usize>> {
-    let stat = std::fs::read("/proc/self/stat")?;
-    let address = |number| usize::try_from(field(&stat, number)?).ok();
+    // 52 numbers and a name; the kernel hands them out at once.
+    let mut stat = [0; 2048];
+    let length = File::open("/proc/self/stat")?.read(&mut stat)?;
+    let stat = stat.get(..length).unwrap_or_default();
+    let address = |number| usize::try_from(field(stat, number)?).ok();
     match (address(ARG_START), address(ARG_END)) {
         (Some(start), Some(end)) if start < end => Ok(start..end),
         _ => Err(io::ErrorKind::InvalidData.into()),

@@ -107,6 +107,7 @@ pub(crate) fn plan(
     init.append(&mut confinement.leave);
     init.push(Step::EnterRoot);
     init.append(&mut build.steps);
+    init.append(&mut confinement.ready);
 
     let mut steps = std::mem::take(&mut confinement.program);
     steps.push(Step::Chdir(c_string("path", folder)?));
@@ -143,7 +144,7 @@ fn home(host: &Host) -> PathBuf {
                 && home.components().count() > 1
                 && home.components().all(|part| part != Component::ParentDir)
                 && !host::is_system(home)
-                && !TAKEN.iter().any(|taken| home.starts_with(taken))
+                && !host::is_in(home, TAKEN)
         })
         .unwrap_or_else(|| PathBuf::from("/home/user"))
 }

@@ -42,7 +42,7 @@ impl Builder<'_> {
         const OWN: &[&str] = &["/dev", "/etc", "/proc", "/run", "/sys"];
         folder.parent().is_some()
             && !host::is_system(folder)
-            && !OWN.iter().any(|own| folder.starts_with(own))
+            && !host::is_in(folder, OWN)
             && !Path::new("/tmp").starts_with(folder)
             && !self.home.starts_with(folder)
             && !self.host.home.iter().any(|home| home.starts_with(folder))
