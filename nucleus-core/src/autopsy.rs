@@ -96,6 +96,9 @@ impl Autopsy {
             None if self.plan.program_ids.is_some() && failure.fault.call == Call::Clone => {
                 namespaces_refused(Namespaces::USER, errno)
             }
+            Some(Step::EnterNetwork) if failure.fault.call == Call::Unshare => {
+                namespaces_refused(Namespaces::NET, errno)
+            }
             Some(Step::Chdir(folder))
                 if self.plan.reaping == Reaping::Namespace
                     && matches!(errno, Errno::NOENT | Errno::NOTDIR) =>

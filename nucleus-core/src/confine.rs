@@ -16,6 +16,8 @@ pub(crate) struct Confinement {
     pub(crate) init: Vec<Step>,
     /// Steps of init when all is taken from the host, before its root is left.
     pub(crate) leave: Vec<Step>,
+    /// The last steps of init before it makes the program's process.
+    pub(crate) ready: Vec<Step>,
     /// The first steps of the program's process.
     pub(crate) program: Vec<Step>,
     /// Steps of it when it is in its place.
@@ -37,6 +39,7 @@ pub(crate) fn plan(
     let mut confinement = Confinement {
         init: vec![Step::HideCommandLine],
         leave: Vec::new(),
+        ready: Vec::new(),
         program: Vec::new(),
         finish: Vec::new(),
         settle: vec![Step::LimitBoundingSet(NONE)],
@@ -51,8 +54,8 @@ pub(crate) fn plan(
     };
     confinement.take_ids(identity, (host.uid, host.gid))?;
     if sandbox.network == Network::None {
-        confinement.namespaces |= Namespaces::NET;
-        confinement.init.push(Step::Loopback);
+        confinement.init.push(Step::BeginNetwork);
+        confinement.ready.push(Step::EnterNetwork);
     }
     let hostname = Step::Hostname(c_string("host name", &sandbox.hostname)?);
     confinement
@@ -77,7 +80,8 @@ pub(crate) fn plan(
     }
     steps.extend(limits(sandbox, host));
     let keep = sandbox.capabilities;
-    confinement.finish.push(Step::LimitBoundingSet(keep));
+    // It needs no id, so it need not wait for one.
+    confinement.program.insert(0, Step::LimitBoundingSet(keep));
     confinement.finish.extend(have(keep));
     Ok(confinement)
 }

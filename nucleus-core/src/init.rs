@@ -14,7 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::ids;
-use crate::interpret::{self, Prepared};
+use crate::interpret::{self, Left, Prepared};
 use crate::message::Message;
 use crate::plan::{Plan, Reaping};
 use crate::report::{Call, Context, Failure, Fault, Stage};
@@ -37,7 +37,7 @@ pub(crate) fn main(init: &Init<'_>) -> Infallible {
 
 fn start(init: &Init<'_>) -> Result<(), Failure> {
     let plan = init.plan;
-    let upper = interpret::run_init(&plan.init, &init.prepared)?;
+    let left = interpret::run_init(&plan.init, &init.prepared)?;
     let mut life = begin(init).map_err(|fault| Failure {
         stage: Stage::Init,
         step: plan.init.len(),
@@ -47,7 +47,7 @@ fn start(init: &Init<'_>) -> Result<(), Failure> {
     // must only start that; there are no steps there that could fail. A
     // namespace dies with its init.
     interpret::run(Stage::Settle, &plan.settle, &init.prepared)?;
-    life.dying = life.settle(upper).is_err();
+    life.dying = life.settle(left).is_err();
     life.run();
     Ok(())
 }
@@ -103,11 +103,12 @@ impl Life<'_> {
     /// Hands the program's pidfd to the parent, with the upper layer if there
     /// is one, and gives up what init needs no longer: descriptors, and being
     /// open to a tracer.
-    fn settle(&self, upper: Option<OwnedFd>) -> Result<(), Errno> {
+    fn settle(&self, left: Left) -> Result<(), Errno> {
         let message = Message::Spawned.to_bytes();
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let both = upper
+        let both = left
+            .upper
             .as_ref()
             .map(|upper| [self.program.as_fd(), upper.as_fd()]);
         let alone = [self.program.as_fd()];
@@ -120,7 +121,7 @@ impl Life<'_> {
             &mut control,
             SendFlags::NOSIGNAL,
         )?;
-        drop(upper);
+        drop(left);
         sys::close_all_but([
             self.init.prepared.status.as_raw_fd(),
             self.init.prepared.parent.as_raw_fd(),

@@ -15,6 +15,7 @@ use rustix::process::{DumpableBehavior, Pid, Signal};
 
 use crate::ids;
 use crate::mounts::{self, Trees};
+use crate::network::{self, Making};
 use crate::oom;
 use crate::overlay;
 use crate::plan::{Step, Stream};
@@ -40,6 +41,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) parent: BorrowedFd<'a>,
     /// A pipe that init writes to when the program's ids are mapped.
     pub(crate) mapped: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    /// What init's network namespace is made with.
+    pub(crate) network: Option<&'a Making>,
     /// User namespaces for id-mapped mounts.
     pub(crate) mount_ids: &'a [OwnedFd],
     /// The files that the program gets as secrets.
@@ -51,13 +54,17 @@ pub(crate) struct Prepared<'a> {
     pub(crate) command_line: Range<usize>,
 }
 
+/// What is left when steps have run.
+pub(crate) struct Left {
+    /// The upper layer that the parent shall get.
+    pub(crate) upper: Option<OwnedFd>,
+    /// Descriptors of mounts that have their places: to close them takes time.
+    _trees: Trees,
+}
+
 /// Runs steps until one fails, or forever: the last one of the program's is
-/// exec. What is left is the upper layer that the parent shall get.
-pub(crate) fn run(
-    stage: Stage,
-    steps: &[Step],
-    prepared: &Prepared<'_>,
-) -> Result<Option<OwnedFd>, Failure> {
+/// exec.
+pub(crate) fn run(stage: Stage, steps: &[Step], prepared: &Prepared<'_>) -> Result<Left, Failure> {
     let mut state = State {
         program: None,
         trees: Trees::new(),
@@ -71,7 +78,10 @@ pub(crate) fn run(
             fault,
         })?;
     }
-    Ok(state.upper)
+    Ok(Left {
+        upper: state.upper,
+        _trees: state.trees,
+    })
 }
 
 /// What steps leave for later ones.
@@ -88,14 +98,11 @@ struct State<'a> {
 
 /// Runs init's steps with an empty umask, so that files get the modes that the
 /// plan says; the program gets the umask of the caller.
-pub(crate) fn run_init(
-    steps: &[Step],
-    prepared: &Prepared<'_>,
-) -> Result<Option<OwnedFd>, Failure> {
+pub(crate) fn run_init(steps: &[Step], prepared: &Prepared<'_>) -> Result<Left, Failure> {
     let umask = rustix::process::umask(Mode::empty());
-    let upper = run(Stage::Init, steps, prepared)?;
+    let left = run(Stage::Init, steps, prepared)?;
     rustix::process::umask(umask);
-    Ok(upper)
+    Ok(left)
 }
 
 /// Runs the program's steps; never comes back.
@@ -126,7 +133,9 @@ impl<'a> State<'a> {
             }
             Step::MapIds(maps) => ids::map(maps, c"/proc/self"),
             Step::AwaitHelpers => ids::await_helpers(prepared),
-            Step::Loopback => privileges::loopback(),
+            Step::BeginNetwork => making(prepared)?.begin().call(Call::Clone),
+            Step::EnterNetwork => network::enter(making(prepared)?),
+            Step::Loopback => network::loopback(),
             Step::Hostname(name) => {
                 rustix::system::sethostname(name.to_bytes()).call(Call::SetHostname)
             }
@@ -155,8 +164,7 @@ impl<'a> State<'a> {
                 secret::place(secret, source.as_fd())
             }
             Step::EnterImage(overlay) => {
-                let lower = self.trees.withdraw(overlay.lower)?;
-                overlay::mount(lower.as_fd(), overlay)?;
+                overlay::mount(self.trees.get(overlay.lower)?, overlay)?;
                 mounts::change_root(&overlay.target)
             }
             Step::Provide {
@@ -165,8 +173,7 @@ impl<'a> State<'a> {
                 replace,
             } => mounts::provide_file(path, content, *replace),
             Step::Overlay(overlay) => {
-                let lower = self.trees.withdraw(overlay.lower)?;
-                self.upper = Some(overlay::mount(lower.as_fd(), overlay)?);
+                self.upper = Some(overlay::mount(self.trees.get(overlay.lower)?, overlay)?);
                 Ok(())
             }
             Step::Tmpfs {
@@ -246,6 +253,13 @@ impl<'a> State<'a> {
             }),
         }
     }
+}
+
+fn making<'a>(prepared: &Prepared<'a>) -> Result<&'a Making, Fault> {
+    prepared.network.ok_or(Fault {
+        call: Call::Unshare,
+        errno: Errno::INVAL,
+    })
 }
 
 fn connect(stream: Stream, prepared: &Prepared<'_>) -> Result<(), Errno> {

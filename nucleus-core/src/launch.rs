@@ -22,6 +22,7 @@ use crate::ids::{self, Helpers, Identity, SubordinateIds, Wish};
 use crate::init::{self, Init};
 use crate::interpret::Prepared;
 use crate::layout::{self, Held, Layout};
+use crate::network::{self, Making};
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::reduced;
 use crate::report::Report;
@@ -170,7 +171,8 @@ fn in_sandbox(command: &Command, layout: Layout) -> Plan {
     let mut program = Vec::new();
     let mut steps = layout.program.into_iter().peekable();
     // The pipe that it waits on is closed with all else.
-    program.extend(steps.next_if_eq(&Step::AwaitIds));
+    let first = |step: &Step| matches!(step, Step::LimitBoundingSet(_) | Step::AwaitIds);
+    program.extend(std::iter::from_fn(|| steps.next_if(first)));
     program.extend(connections(command));
     program.push(Step::CloseFds);
     program.extend(steps);
@@ -252,6 +254,10 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
         None => None,
         Some(_) => Some(pipe()?),
     };
+    let network = match plan.init.contains(&Step::BeginNetwork) {
+        false => None,
+        true => Some(Making::new(network::make).map_err(parent("map memory for a thread"))?),
+    };
     let mut mount_ids = Vec::with_capacity(plan.mount_ids.len());
     for maps in &plan.mount_ids {
         let namespace = ids::user_namespace(maps).map_err(|fault| {
@@ -282,6 +288,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 mapped: mapped
                     .as_ref()
                     .map(|(read, write)| (read.as_fd(), write.as_fd())),
+                network: network.as_ref(),
                 mount_ids: &mount_ids,
                 secrets: &strings.held.secrets,
                 argv: &strings.argv,

@@ -21,7 +21,7 @@
 //! - `plan`: what will be done, as data ([`Plan`])
 //! - `launch`: from a command to a plan to processes
 //! - `host`, `source`, `layout`, `landlock`, `confine`, `reduced`: what a sandbox shows, grants and takes, as steps
-//! - `interpret`, with `ids`, `mounts`, `secret`, `privileges`, `oom` and `terminal`: runs the plan's steps in the child
+//! - `interpret`, with `ids`, `mounts`, `network`, `secret`, `privileges`, `oom` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`, `hear`: what children tell the parent
 //! - `child`: the handle on what runs ([`Child`])
@@ -52,6 +52,7 @@ mod layout;
 mod message;
 mod mounted_on;
 mod mounts;
+mod network;
 mod oom;
 mod overlay;
 mod plan;

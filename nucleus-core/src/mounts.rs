@@ -79,15 +79,14 @@ impl Trees {
     }
 
     /// Attaches what was taken as number `tree`.
-    pub(crate) fn place(&mut self, tree: usize, path: &CStr) -> Result<(), Fault> {
-        let mount = self.withdraw(tree)?;
-        attach(mount.as_fd(), path)
+    pub(crate) fn place(&self, tree: usize, path: &CStr) -> Result<(), Fault> {
+        attach(self.get(tree)?, path)
     }
 
-    /// Hands out what was taken as number `tree`.
-    pub(crate) fn withdraw(&mut self, tree: usize) -> Result<OwnedFd, Fault> {
-        let slot = self.mounts.get_mut(tree);
-        slot.and_then(Option::take).ok_or(Fault {
+    /// What was taken as number `tree`.
+    pub(crate) fn get(&self, tree: usize) -> Result<BorrowedFd<'_>, Fault> {
+        let mount = self.mounts.get(tree).and_then(Option::as_ref);
+        mount.map(AsFd::as_fd).ok_or(Fault {
             call: Call::MoveMount,
             errno: Errno::BADF,
         })

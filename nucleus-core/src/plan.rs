@@ -176,6 +176,10 @@ pub(crate) enum Step {
     MapIds(IdMaps),
     /// Wait until newuidmap and newgidmap have written them.
     AwaitHelpers,
+    /// Begin to make a network namespace with a loopback device.
+    BeginNetwork,
+    /// Enter that network namespace.
+    EnterNetwork,
     /// Bring the loopback device up.
     Loopback,
     /// Set the name of the machine.
@@ -354,6 +358,8 @@ impl fmt::Display for Step {
             Self::HideCommandLine => f.write_str("hide the command line of nucleus"),
             Self::MapIds(_) => f.write_str("map user and group ids (uid_map, gid_map)"),
             Self::AwaitHelpers => f.write_str("wait for newuidmap and newgidmap to map ids"),
+            Self::BeginNetwork => f.write_str("begin to make a network namespace"),
+            Self::EnterNetwork => f.write_str("enter the network namespace"),
             Self::Loopback => f.write_str("bring the loopback device up"),
             Self::Hostname(name) => write!(f, "set the host name {name:?}"),
             Self::PrivateMounts => f.write_str("make all mounts private"),

@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Rlimit;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -15,17 +14,6 @@ use crate::landlock::Rights;
 use crate::plan::{Port, Ruleset};
 use crate::report::{Call, Context, Fault};
 use crate::sys;
-
-pub(crate) fn loopback() -> Result<(), Fault> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .call(Call::Socket)?;
-    sys::loopback_up(socket.as_fd()).call(Call::Ioctl)
-}
 
 /// The limit belongs to the user namespace of who opens the file
 /// (namespaces(7)), and needs `CAP_SYS_RESOURCE` there.
@@ -74,7 +62,13 @@ pub(crate) fn set_capabilities(keep: Capabilities) -> Result<(), Fault> {
 /// Reads all five sets back.
 pub(crate) fn check_capabilities(expected: Capabilities) -> Result<(), Fault> {
     let sets = rustix::thread::capabilities(None).call(Call::Capget)?;
-    let (bounding, ambient) = sys::bounding_and_ambient().call(Call::Prctl)?;
+    let bounding = sys::bounding_set().call(Call::Prctl)?;
+    // It has none that is not inheritable (capabilities(7)).
+    let mut ambient = 0;
+    for one in sets.inheritable.iter() {
+        let is_in = rustix::thread::capability_is_in_ambient_set(one).call(Call::Prctl)?;
+        ambient |= if is_in { one.bits() } else { 0 };
+    }
     let found = [
         sets.effective.bits(),
         sets.permitted.bits(),

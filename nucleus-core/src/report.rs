@@ -67,6 +67,7 @@ calls! {
     SetSid "setsid",
     SetUid "setresuid",
     SetXattr "setxattr",
+    Setns "setns",
     SignalFd "signalfd4",
     SigProcMask "rt_sigprocmask",
     Socket "socket",
@@ -75,6 +76,7 @@ calls! {
     Symlink "symlinkat",
     Umount "umount2",
     Unlink "unlink",
+    Unshare "unshare",
     Write "write",
 }
 

@@ -7,13 +7,15 @@
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
 mod clone;
+mod errand;
 mod exec;
 mod landlock;
 mod memory;
+mod network;
 mod privileges;
 mod signals;
 
-use std::ffi::{c_char, c_long};
+use std::ffi::c_long;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -23,13 +25,15 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 pub(crate) use self::clone::{Cloned, clone_process};
+pub(crate) use self::errand::Errand;
 pub(crate) use self::exec::{CStringArray, execve, exit};
 pub use self::landlock::landlock_abi;
 pub(crate) use self::landlock::{
     landlock_allow, landlock_allow_port, landlock_restrict, landlock_ruleset,
 };
 pub(crate) use self::memory::{SharedWords, overwrite};
-pub(crate) use self::privileges::{bounding_and_ambient, limit_bounding_set, new_session_keyring};
+pub(crate) use self::network::{loopback_up, network_of, unshare_network};
+pub(crate) use self::privileges::{bounding_set, limit_bounding_set, new_session_keyring};
 pub(crate) use self::signals::{
     Arrived, default_signal, next_signal, pidfd_send_signal, program_signals, signalfd_all,
 };
@@ -118,20 +122,6 @@ pub(crate) fn mount_setattr(
         )
     };
     syscall_result(ret).map(drop)
-}
-
-/// Brings the loopback device of the network namespace up.
-pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: all-zero bytes are a valid ifreq.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    let [first, second, ..] = &mut request.ifr_name;
-    *first = b'l'.cast_signed() as c_char;
-    *second = b'o'.cast_signed() as c_char;
-    let up = libc::IFF_UP | libc::IFF_RUNNING;
-    request.ifr_ifru.ifru_flags = i16::try_from(up).map_err(|_too_large| Errno::OVERFLOW)?;
-    // SAFETY: SIOCSIFFLAGS reads an ifreq.
-    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    syscall_result(ret.into()).map(drop)
 }
 
 fn new_fd(ret: c_long) -> Result<OwnedFd, Errno> {

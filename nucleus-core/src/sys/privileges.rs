@@ -47,9 +47,9 @@ pub(crate) fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The bounding and the ambient set, bit N for capability N.
-pub(crate) fn bounding_and_ambient() -> Result<(u64, u64), Errno> {
-    let (mut bounding, mut ambient) = (0, 0);
+/// The bounding set, bit N for capability N.
+pub(crate) fn bounding_set() -> Result<u64, Errno> {
+    let mut bounding = 0;
     for capability in 0..64_u32 {
         // SAFETY: PR_CAPBSET_READ takes a number.
         let ret = unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) };
@@ -59,10 +59,6 @@ pub(crate) fn bounding_and_ambient() -> Result<(u64, u64), Errno> {
             Err(Errno::INVAL) if capability > 0 => break,
             Err(errno) => return Err(errno),
         }
-        let is_set = libc::PR_CAP_AMBIENT_IS_SET;
-        // SAFETY: PR_CAP_AMBIENT_IS_SET takes a number.
-        let ret = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, is_set, capability, 0, 0) };
-        ambient |= u64::from(syscall_result(ret.into())? == 1) << capability;
     }
-    Ok((bounding, ambient))
+    Ok(bounding)
 }
