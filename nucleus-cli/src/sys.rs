@@ -1,8 +1,9 @@
-//! The raw calls of this crate: blocked signals, read from a file descriptor.
+//! The raw calls of this crate: blocked signals, read from a file descriptor,
+//! and the personality of what is started.
 
 #![allow(
     unsafe_code,
-    reason = "signalfd(2) and the signal mask have no safe wrapper here"
+    reason = "signalfd(2), the signal mask and personality(2) have no safe wrapper here"
 )]
 
 use std::fs::File;
@@ -80,6 +81,17 @@ pub(crate) fn take_inherited(fd: u32) -> io::Result<File> {
     // SAFETY: it is open, and whoever started nucleus has named it for this
     // use alone: it is opened before nucleus opens anything by itself.
     Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Turns the randomisation of addresses off for what this thread starts from
+/// now on.
+pub(crate) fn fix_addresses() -> io::Result<()> {
+    // SAFETY: plain values; this one reads.
+    let now = unsafe { libc::personality(0xffff_ffff) };
+    check(now)?;
+    let wanted = libc::c_ulong::from((now | libc::ADDR_NO_RANDOMIZE).cast_unsigned());
+    // SAFETY: plain values.
+    check(unsafe { libc::personality(wanted) })
 }
 
 fn check(result: i32) -> io::Result<()> {

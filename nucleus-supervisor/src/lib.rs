@@ -49,6 +49,7 @@ mod resolver;
 
 pub mod callback;
 
+mod determinism;
 mod exec;
 mod limits;
 mod tracer;
@@ -56,6 +57,7 @@ mod tracer;
 mod error;
 mod sys;
 
+pub use determinism::{Determinism, RandomFiles, RandomSeed, SeedError, TimeError, TimeStart};
 pub use engine::{Summary, Supervisor};
 pub use error::{Error, TrapError};
 pub use exec::{ExecPolicy, ExecRule, ExecRuleError};

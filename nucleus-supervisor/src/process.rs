@@ -9,7 +9,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::{Error, Failure, Request};
+use crate::{Error, Failure, Request, Task};
 
 const WATCHER: &str = "nucleus-exits";
 
@@ -264,6 +264,20 @@ fn parse_thread_group(status: &[u8]) -> Option<i32> {
     status_field(status, b"Tgid:").and_then(number)
 }
 
+/// The process that a process or a thread comes from: the parent, or its own.
+pub(crate) fn comes_from(task: Task) -> Option<Task> {
+    let process = if task.leads() {
+        let status = std::fs::read(format!("/proc/{}/status", task.thread)).ok()?;
+        status_field(&status, b"PPid:").and_then(number)?
+    } else {
+        task.process
+    };
+    Some(Task {
+        thread: process,
+        process,
+    })
+}
+
 /// What stands behind a name in `/proc/PID/status`, at the begin of a line.
 pub(crate) fn status_field<'s>(status: &'s [u8], name: &[u8]) -> Option<&'s [u8]> {
     status
@@ -309,6 +323,24 @@ mod tests {
         }
         assert_eq!(parse_start_time(b"7 (sh) S 1 2"), None);
         assert_eq!(parse_start_time(b""), None);
+    }
+
+    #[test]
+    fn a_process_comes_from_its_parent_and_a_thread_from_its_process() {
+        let process = std::process::id();
+        let own = Task {
+            thread: process,
+            process,
+        };
+        let thread = rustix::thread::gettid()
+            .as_raw_nonzero()
+            .get()
+            .cast_unsigned();
+        assert_eq!(comes_from(Task { thread, process }), Some(own));
+        let parent = rustix::process::getppid().expect("a parent");
+        let parent = parent.as_raw_nonzero().get().cast_unsigned();
+        let found = comes_from(own).expect("a status");
+        assert_eq!((found.thread, found.process), (parent, parent));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
+pub(crate) mod clock_code;
 mod files;
+pub(crate) mod standing;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

@@ -22,7 +22,7 @@ const CLONE_THREAD: u32 = 0x1_0000;
 const CLONE_UNTRACED: u32 = 0x80_0000;
 
 /// A call of this name on every architecture that has one.
-fn everywhere(name: &str) -> impl Iterator<Item = Syscall> {
+pub(crate) fn everywhere(name: &str) -> impl Iterator<Item = Syscall> {
     Arch::ALL
         .into_iter()
         .filter_map(move |arch| Syscall::by_name(arch, name))

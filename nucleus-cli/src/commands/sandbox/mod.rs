@@ -1,6 +1,7 @@
 //! What every command that runs a program takes: the sandbox around it.
 
 pub(crate) mod cgroup;
+mod determinism;
 mod exec;
 mod files;
 mod ids;
@@ -27,6 +28,7 @@ use nucleus_supervisor::NetPolicy;
 
 pub(crate) use self::cgroup::MemoryPolicy;
 use self::cgroup::{CgroupArgs, Limited};
+use self::determinism::DeterminismArgs;
 use self::exec::ExecArgs;
 use self::files::FileArgs;
 use self::ids::IdArgs;
@@ -111,6 +113,9 @@ pub(crate) struct SandboxArgs {
 
     #[command(flatten)]
     policy: PolicyArgs,
+
+    #[command(flatten)]
+    determinism: DeterminismArgs,
 }
 
 /// A variable must have a name.
@@ -202,6 +207,7 @@ impl SandboxArgs {
             self.check_paths()?;
             rules.policies.push(Box::new(paths));
         }
+        self.determinism.apply(&mut rules);
         let sandboxed = Sandboxed {
             enforced,
             job: Job {
