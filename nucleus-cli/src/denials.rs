@@ -3,58 +3,62 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
-use nucleus_audit::{
-    Belonging, Call, Denial, DenialReport, Denials, Event, LogPurpose, PtraceMode, Scope,
-};
-use nucleus_seccomp::{Action, Arch, InstallFlags, Policy, SeccompData};
+use nucleus_audit::{Call, Denial, DenialReport, Event, LogPurpose, PtraceMode};
+use nucleus_seccomp::{Action, Arch, Completeness, InstallFlags, Policy, SeccompData};
 
-use crate::event_json::{Line, Verdict};
+use crate::event_json::Verdict;
 use crate::exit::Ended;
-use crate::session::{self, Job};
+use crate::session::{Job, Logging};
+use crate::supervise::{Filter, Supervision, Watch, Watcher};
+use crate::told::Teller;
 use crate::watch_source::{Means, WatchSource};
 use crate::{filter, sys};
 
-/// Runs `job` under `policy` to its end; tells what was denied. A tracer
-/// denies as `mode` says.
+/// Runs `job` under `policy` and its rules to its end, and sees what is denied.
+/// A tracer denies as `mode` says.
 pub(crate) fn watch(
     job: &mut Job,
     policy: &Policy,
     mode: PtraceMode,
     source: WatchSource,
-    mut events: Option<Events>,
-) -> anyhow::Result<(Ended, DenialReport)> {
-    // The source passes on what is of this run alone.
-    let mut denials = Denials::new(Scope::All);
-    let mut see = |event: &Event, pid| {
-        if denials.see(event).is_some()
-            && let Some(events) = &mut events
-        {
-            events.write(&Line::new(event, Belonging::Ours, Some(pid)));
-        }
-    };
-    let watched = source.attempt(|means| match means {
-        Means::Tracer => {
-            job.command.filter_flags(policy.install_flags());
-            job.command.filter(filter::reporting(policy)?);
-            session::watch(job, mode, &mut see)
-        }
-        Means::Log(kind) => {
-            job.command
-                .filter_flags(policy.install_flags() | InstallFlags::LOG);
-            job.command.filter(filter::enforcing(policy)?);
-            session::watch_log(job, kind, LogPurpose::Denials, |event, pid| {
-                see(&with_errno(event, policy), pid);
-            })
-        }
+    mut supervision: Supervision,
+    teller: &Teller,
+) -> anyhow::Result<(Ended, Completeness)> {
+    let source = source.with_rules(&supervision);
+    let (ended, verdict) = source.attempt(|means| {
+        let supervision = std::mem::take(&mut supervision);
+        let mut watch = Watch::default();
+        let rules = teller.clone();
+        watch.denied = Some(Arc::new(move |denied| rules.rule(denied)));
+        let mut flags = policy.install_flags();
+        let program = match means {
+            Means::Tracer => {
+                watch.tracer = Some(Watcher {
+                    mode,
+                    observe: Box::new(|event, pid| teller.profile(event, pid, &|_| None)),
+                    is_optional: false,
+                });
+                filter::reporting(policy)?
+            }
+            Means::Log(kind) => {
+                watch.log = Some(Logging {
+                    kind,
+                    purpose: LogPurpose::Denials,
+                    observe: Box::new(|event, pid| {
+                        teller.profile(&with_errno(event, policy), pid, &|_| None);
+                    }),
+                });
+                flags |= InstallFlags::LOG;
+                supervision.enforcing(policy)?
+            }
+        };
+        supervision.run(job, Filter { program, flags }, watch)
     })?;
-    let report = denials.report(watched.completeness);
-    if let Some(events) = events {
-        events.finish(&report)?;
-    }
-    Ok((watched.ended, report))
+    Ok((ended, verdict.completeness))
 }
 
 /// Where every denial goes as NDJSON, the verdict as the last line.
@@ -137,10 +141,10 @@ pub(crate) fn foreign(call: &Call) -> Option<Arch> {
 }
 
 /// What can be done about a denial.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Remedy<'a> {
+#[derive(Debug, Clone)]
+pub(crate) enum Remedy {
     /// Change this profile.
-    Change(&'a Path),
+    Change(PathBuf),
     /// Give a profile.
     Give,
     /// The caller says it: the profile is being made.
@@ -149,11 +153,11 @@ pub(crate) enum Remedy<'a> {
 
 /// One line: what was denied, to whom, with which answer, and what would
 /// allow it.
-pub(crate) fn describe<'a>(denial: &'a Denial, remedy: Remedy<'a>) -> impl fmt::Display + 'a {
+pub(crate) fn describe<'a>(denial: &'a Denial, remedy: &'a Remedy) -> impl fmt::Display + 'a {
     fmt::from_fn(move |f| write(f, denial, remedy))
 }
 
-fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, remedy: Remedy<'_>) -> fmt::Result {
+fn write(f: &mut fmt::Formatter<'_>, denial: &Denial, remedy: &Remedy) -> fmt::Result {
     let name = name(&denial.call);
     write!(f, "denied: {name}")?;
     if let Some(arch) = foreign(&denial.call) {
@@ -181,10 +185,10 @@ pub(crate) fn answer(f: &mut fmt::Formatter<'_>, action: Action) -> fmt::Result 
     }
 }
 
-impl Remedy<'_> {
+impl Remedy {
     /// What would allow a call that got this answer.
     pub(crate) fn write(
-        self,
+        &self,
         f: &mut fmt::Formatter<'_>,
         call: &Call,
         action: Action,

@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use nucleus_audit::{Belonging, DenialReport, Event};
 use nucleus_seccomp::{Action, Completeness};
+use nucleus_supervisor::Denial;
 use serde::Serialize;
 
 use crate::filter;
@@ -38,6 +39,16 @@ pub(crate) struct Line<'a> {
     /// Whether it is known to be the target's.
     attributed: bool,
     count: u32,
+    /// Why, where a rule denied it and not the profile.
+    rule: Option<Rule<'a>>,
+}
+
+/// What a supervisor's rule has denied, and what would allow it.
+#[derive(Debug, Serialize)]
+struct Rule<'a> {
+    what: &'a str,
+    why: &'a str,
+    remedy: Option<&'a str>,
 }
 
 impl<'a> Line<'a> {
@@ -70,6 +81,20 @@ impl<'a> Line<'a> {
             exe: event.exe.as_deref().map(Path::to_string_lossy),
             attributed: belonging == Belonging::Ours,
             count: 1,
+            rule: None,
+        }
+    }
+
+    /// One that a rule has denied.
+    pub(crate) fn of_rule(event: &'a Event, denial: &'a Denial) -> Self {
+        Self {
+            probe: false,
+            rule: Some(Rule {
+                what: &denial.what,
+                why: &denial.why,
+                remedy: denial.remedy.as_deref(),
+            }),
+            ..Self::new(event, Belonging::Ours, None)
         }
     }
 }

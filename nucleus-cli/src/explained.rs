@@ -3,104 +3,70 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use anyhow::Context;
-use nucleus_audit::{Belonging, Call, DenialReport, Denials, Event, Place, Scope, lineage};
-use nucleus_seccomp::{Action, Completeness, InstallFlags, Policy};
-use nucleus_supervisor::{Errno, Listener, Receiver, Reply, Request};
+use nucleus_audit::{Call, Event, Place, PtraceMode, lineage};
+use nucleus_seccomp::{Action, Policy};
+use nucleus_supervisor::{Errno, Reply, Request};
 
-use crate::denials::{self, Events, Remedy};
-use crate::event_json::Line;
+use crate::denials::{self, Remedy};
 use crate::exit::Ended;
+use crate::filter;
 use crate::session::Job;
-use crate::{filter, report, session};
+use crate::supervise::{Filter, Supervision, Watch, Watcher};
+use crate::told::{ReadPath, Teller};
 
-/// Runs `job` under `policy` to its end; says the first of each kind of
-/// denial at once, with all that is known of it.
+/// Runs `job` under `policy` and its rules to its end; says the first of each
+/// kind of denial at once, with all that is known of it.
 pub(crate) fn run(
     job: &mut Job,
-    policy: &Policy,
-    remedy: Remedy<'_>,
-    events: Option<Events>,
-) -> anyhow::Result<(Ended, DenialReport)> {
-    job.command.filter(filter::asking(policy)?);
-    job.command
-        .filter_flags(policy.install_flags() | InstallFlags::WAIT_KILLABLE_RECV);
-    let teller = Mutex::new(Teller {
-        denials: Denials::new(Scope::All),
-        events,
-        remedy,
-    });
-    let traps = filter::has(policy, |action| matches!(action, Action::Trap(_)));
-    let on_trap = |event: &Event, program| {
-        // The kernel does not tell the data of a kill, and kills are ours here.
-        if matches!(event.action, Action::Trap(_)) {
-            let read = |address| path_in(event.pid, address);
-            lock(&teller).tell(event, program, &read);
-        }
+    policy: Policy,
+    supervision: Supervision,
+    teller: &Teller,
+) -> anyhow::Result<Ended> {
+    let mut watch = Watch::default();
+    let rules = teller.clone();
+    watch.denied = Some(Arc::new(move |denied| rules.rule(denied)));
+    let filter = Filter {
+        program: filter::asking(&policy)?,
+        flags: policy.install_flags(),
     };
-    let answer = |listener, program| answer_all(listener, program, policy, &teller);
-    let (ended, ()) = if traps {
-        session::serve_and_trace(job, on_trap, answer)?
-    } else {
-        session::serve(job, answer)?
-    };
-    let Teller {
-        denials, events, ..
-    } = teller.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let report = denials.report(Completeness::Complete);
-    if let Some(events) = events {
-        events.finish(&report)?;
+    if filter::has(&policy, |action| matches!(action, Action::Trap(_))) {
+        watch.tracer = Some(Watcher {
+            mode: PtraceMode::Deny,
+            observe: Box::new(|event, program| {
+                // The kernel does not tell the data of a kill, and kills are
+                // ours here.
+                if matches!(event.action, Action::Trap(_)) {
+                    let read = |address| path_in(event.pid, address);
+                    teller.profile(event, program, &read);
+                }
+            }),
+            is_optional: true,
+        });
     }
-    Ok((ended, report))
-}
-
-fn answer_all(
-    listener: OwnedFd,
-    program: u32,
-    policy: &Policy,
-    teller: &Mutex<Teller<'_>>,
-) -> anyhow::Result<()> {
-    let listener = Listener::new(listener).context("cannot listen to the filter")?;
-    let mut receiver = Receiver::new(Arc::new(listener));
-    while let Some(request) = receiver.receive().context("cannot hear of denied calls")? {
+    let profile = teller.clone();
+    watch.asks = Some(Box::new(move |request, program| {
         let action = policy.decide(request.data());
+        if !asks_about(action) {
+            return None;
+        }
         let read = |address| request.memory().path(address).ok();
-        lock(teller).tell(&event(&request, action), program, &read);
-        request
-            .answer(reply(action))
-            .context("cannot answer a denied call")?;
-    }
-    Ok(())
+        profile.profile(&event(request, action), program, &read);
+        Some(reply(action))
+    }));
+    let (ended, _verdict) = supervision.run(job, filter, watch)?;
+    Ok(ended)
 }
 
-/// What is said of denials, whoever saw them.
-struct Teller<'a> {
-    denials: Denials,
-    events: Option<Events>,
-    remedy: Remedy<'a>,
-}
-
-impl Teller<'_> {
-    /// Tells of a call whose thread stands still.
-    fn tell(&mut self, event: &Event, program: u32, read: &dyn Fn(u64) -> Option<Vec<u8>>) {
-        if !self.denials.knows(event) {
-            report::note(Explanation::new(event, read).describe(self.remedy));
-        }
-        self.denials.see(event);
-        if let Some(events) = &mut self.events {
-            events.write(&Line::new(event, Belonging::Ours, Some(program)));
-        }
-    }
-}
-
-/// A panic of the other thread ends the run anyway, and says so.
-fn lock<'a, 'b>(teller: &'a Mutex<Teller<'b>>) -> MutexGuard<'a, Teller<'b>> {
-    teller.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether the filter of [`filter::asking`] leaves such calls to the listener.
+const fn asks_about(action: Action) -> bool {
+    matches!(
+        action,
+        Action::Errno(_) | Action::KillProcess | Action::KillThread
+    )
 }
 
 /// A path in the memory of a process that this one traces.
@@ -142,7 +108,7 @@ fn event(request: &Request, action: Action) -> Event {
 }
 
 /// What is known of a call that was denied, read while its thread stands still.
-struct Explanation<'a> {
+pub(crate) struct Explanation<'a> {
     event: &'a Event,
     call: String,
     place: Option<Place>,
@@ -150,7 +116,7 @@ struct Explanation<'a> {
 }
 
 impl<'a> Explanation<'a> {
-    fn new(event: &'a Event, read: &dyn Fn(u64) -> Option<Vec<u8>>) -> Self {
+    pub(crate) fn new(event: &'a Event, read: ReadPath<'_>) -> Self {
         let own = std::env::current_exe().ok();
         Self {
             event,
@@ -167,7 +133,7 @@ impl<'a> Explanation<'a> {
         }
     }
 
-    fn describe<'b>(&'b self, remedy: Remedy<'b>) -> impl fmt::Display + 'b {
+    pub(crate) fn describe<'b>(&'b self, remedy: &'b Remedy) -> impl fmt::Display + 'b {
         fmt::from_fn(move |f| {
             write!(f, "denied: {}", self.call)?;
             if let Some(arch) = denials::foreign(&self.event.call) {

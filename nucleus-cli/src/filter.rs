@@ -36,6 +36,16 @@ pub(crate) fn enforcing(policy: &Policy) -> anyhow::Result<Program> {
     compile(policy)
 }
 
+/// As [`enforcing`], where a tracer is there for other calls: it is not asked
+/// about those that the profile leaves to some tracer.
+pub(crate) fn enforcing_beside_tracer(policy: &Policy) -> anyhow::Result<Program> {
+    enforcing(&policy.clone().map_actions(|action| match action {
+        // What the kernel answers where there is no tracer.
+        Action::Trace(_) => Action::Errno(ENOSYS),
+        other => other,
+    }))
+}
+
 fn compile(policy: &Policy) -> anyhow::Result<Program> {
     policy
         .compile(&CompileOptions::default())

@@ -24,6 +24,7 @@ mod signals;
 mod supervise;
 mod sys;
 mod terminal;
+mod told;
 mod watch_source;
 mod workspace;
 

@@ -1,16 +1,16 @@
-//! One run of a program: launch, watch, and wait for its end.
+//! One run of a program: launch, attend to it, and wait for its end.
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use nucleus_audit::{
     Belonging, Event, LogKind, LogPurpose, LogSource, PtraceMode, PtraceSource, Scope, Source,
     enter_session,
 };
 use nucleus_core::Command;
-use nucleus_seccomp::Completeness;
+use nucleus_seccomp::{Completeness, SeccompData};
 use nucleus_supervisor::Guards;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::DumpableBehavior;
@@ -45,190 +45,118 @@ impl From<Command> for Job {
     }
 }
 
-/// How a watched run ended.
+/// Who attends to the program while it runs, each on a thread of its own.
+#[derive(Default)]
+pub(crate) struct Attendants<'a> {
+    pub(crate) tracer: Option<Tracing<'a>>,
+    pub(crate) listener: Option<Answer<'a>>,
+    pub(crate) log: Option<Logging<'a>>,
+}
+
+/// Is handed each event, with the program's process id.
+pub(crate) type Observe<'a> = Box<dyn FnMut(&Event, u32) + Send + 'a>;
+
+/// Answers what the filter leaves to a listener, until nobody is left to ask;
+/// is told the program's process id. When it fails, all is killed.
+pub(crate) type Answer<'a> = Box<dyn FnOnce(OwnedFd, u32) -> anyhow::Result<()> + Send + 'a>;
+
+/// A tracer. When its thread ends early, for whatever reason, the kernel kills
+/// what it traced (PTRACE_O_EXITKILL): nothing goes on unwatched.
+pub(crate) struct Tracing<'a> {
+    pub(crate) mode: PtraceMode,
+    pub(crate) guards: Guards,
+    pub(crate) observe: Observe<'a>,
+    /// Calls that a rehearsal must not let go on.
+    pub(crate) keep_denied: Option<Which>,
+    /// Where the program cannot be traced, it runs with less said of it.
+    pub(crate) is_optional: bool,
+}
+
+impl<'a> Tracing<'a> {
+    /// A tracer that guards nothing.
+    pub(crate) fn observing(mode: PtraceMode, observe: Observe<'a>) -> Self {
+        Self {
+            mode,
+            guards: Guards::default(),
+            observe,
+            keep_denied: None,
+            is_optional: false,
+        }
+    }
+}
+
+/// Tells some calls from others.
+pub(crate) type Which = Box<dyn Fn(&SeccompData) -> bool + Send>;
+
+/// A reader of the kernel's records. The program runs in an audit session of
+/// its own, and the records of that session are observed.
+pub(crate) struct Logging<'a> {
+    pub(crate) kind: LogKind,
+    pub(crate) purpose: LogPurpose,
+    pub(crate) observe: Observe<'a>,
+}
+
+/// How complete the observation was.
 #[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) ended: Ended,
+pub(crate) struct Verdict {
     /// The name of the source that watched.
     pub(crate) source: &'static str,
     pub(crate) completeness: Completeness,
 }
 
-/// Runs the job to its end.
-pub(crate) fn run(job: &mut Job) -> anyhow::Result<Ended> {
-    let signals = Signals::block()?;
-    Running::start(job, signals)?.wait()
-}
+/// Where nothing was to be observed.
+const NOBODY: Verdict = Verdict {
+    source: "nobody",
+    completeness: Completeness::Complete,
+};
 
-/// Runs the job to its end under a tracer that hands each event to `observe`,
-/// with the program's process id.
-///
-/// The tracer lives on a thread of its own, because ptrace binds tracees to a
-/// thread. When that thread ends early, for whatever reason, the kernel kills
-/// what it traced (PTRACE_O_EXITKILL): nothing goes on unwatched.
-pub(crate) fn watch(
+/// Runs the job to its end while others attend to it: a tracer from before the
+/// filter is there, a listener from the first call on that it traps.
+pub(crate) fn attend(
     job: &mut Job,
-    mode: PtraceMode,
-    mut observe: impl FnMut(&Event, u32) + Send,
-) -> anyhow::Result<Watched> {
+    attendants: Attendants<'_>,
+) -> anyhow::Result<(Ended, Verdict)> {
+    let Attendants {
+        tracer,
+        listener,
+        log,
+    } = attendants;
     let signals = Signals::block()?;
-    job.command.hold(true);
+    let log = log.map(OpenLog::new).transpose()?;
+    job.command.hold(tracer.is_some());
+    job.command.listen(listener.is_some());
     let mut running = Running::start(job, signals)?;
     let pid = running.child.program_pid();
-    let seize = move || Ok(PtraceSource::seize(pid, mode)?);
-    let trace = move |mut source: PtraceSource| {
-        let drained = drain(&mut source, |event| observe(event, pid));
-        for note in source.notes() {
-            report::note(note);
-        }
-        drained
-    };
-    let (ended, (source, completeness)) = beside_tracer(seize, trace, |attached| {
-        if attached {
-            running.child.release()?;
-        } else {
-            running.child.kill()?;
-        }
-        running.wait()
-    })?;
-    Ok(Watched {
-        ended,
-        source,
-        completeness,
-    })
-}
-
-/// Runs the job to its end in an audit session of its own, and hands each of
-/// the kernel's records of that session to `observe`, with the program's
-/// process id.
-pub(crate) fn watch_log(
-    job: &mut Job,
-    kind: LogKind,
-    purpose: LogPurpose,
-    mut observe: impl FnMut(&Event, u32) + Send,
-) -> anyhow::Result<Watched> {
-    let signals = Signals::block()?;
-    let mut source = LogSource::open(kind, purpose)?;
-    let stopper = source.stopper();
-    let mut session = Scope::Session(enter_session()?);
-    job.command.hold(false);
-    let mut running = Running::start(job, signals)?;
-    let pid = running.child.program_pid();
-    let read = move || {
-        drain(&mut source, |event| {
-            if session.judge(event) == Belonging::Ours {
-                observe(event, pid);
-            }
-        })
-    };
-    let (ended, (source, completeness)) = beside(read, || {
-        let ended = running.wait();
-        stopper.stop()?;
-        ended
-    })?;
-    Ok(Watched {
-        ended,
-        source,
-        completeness,
-    })
-}
-
-/// Runs the job to its end; `serve` answers, on a thread of its own, what the
-/// filter leaves to a listener, and is given the program's id. It ends when
-/// nobody is left to ask; when it fails, all is killed.
-pub(crate) fn serve<T: Send>(
-    job: &mut Job,
-    serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
-) -> anyhow::Result<(Ended, T)> {
-    let signals = Signals::block()?;
-    job.command.listen(true);
-    let mut running = Running::start(job, signals)?;
-    answer(&mut running, serve)
-}
-
-/// As [`serve`]; beside it a tracer hands to `traps` what the filter answers
-/// with a signal, while the thread stands still.
-pub(crate) fn serve_and_trace<T: Send>(
-    job: &mut Job,
-    mut traps: impl FnMut(&Event, u32) + Send,
-    serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
-) -> anyhow::Result<(Ended, T)> {
-    let signals = Signals::block()?;
-    job.command.listen(true);
-    let mut running = Running::start(job, signals)?;
-    let pid = running.child.program_pid();
-    // Without a tracer the run goes on, with less said of it.
-    let seize = move || Ok(PtraceSource::seize(pid, PtraceMode::Deny));
-    let trace = move |source| match source {
-        Ok(mut source) => drain(&mut source, |event| traps(event, pid)).map(drop),
-        Err(error) => {
-            report::note(format_args!(
-                "calls that get a signal are not explained: {error}"
-            ));
-            Ok(())
-        }
-    };
-    let (served, ()) = beside_tracer(seize, trace, |attached| {
-        ensure!(attached, "the tracer ended before it had tried to attach");
-        answer(&mut running, serve)
-    })?;
-    Ok(served)
-}
-
-/// Runs the job to its end under a tracer whose guards decide, and says what
-/// they report; `serve` answers what the filter leaves to a listener, if
-/// anything.
-///
-/// When the tracer's thread ends early, the kernel kills what it traced.
-pub(crate) fn guard(
-    job: &mut Job,
-    guards: Guards,
-    serve: Option<impl FnOnce(OwnedFd, u32) -> anyhow::Result<()> + Send>,
-) -> anyhow::Result<Ended> {
-    let signals = Signals::block()?;
-    job.command.hold(true);
-    let mut running = Running::start(job, signals)?;
-    let pid = running.child.program_pid();
-    close_to_the_program()?;
-    let seize = move || {
-        Ok(PtraceSource::seize_and_judge(
-            pid,
-            PtraceMode::Judge,
-            guards,
-        )?)
-    };
-    let trace = |mut source: PtraceSource<Guards>| {
-        drain(&mut source, |_event| {})?;
-        for sentence in source.judge().report() {
-            report::note(sentence);
-        }
-        for note in source.notes() {
-            report::note(note);
-        }
-        Ok(())
-    };
-    let (ended, ()) = beside_tracer(seize, trace, |attached| {
+    let is_guarded = tracer.as_ref().is_some_and(|it| !it.guards.is_empty());
+    if is_guarded {
+        close_to_the_program()?;
+    }
+    let wait = |attached: bool| {
         if !attached {
             running.child.kill()?;
-            return running.wait();
+            running.wait()
+        } else if let Some(listener) = listener {
+            beside_listener(&mut running, listener)
+        } else {
+            running.child.release()?;
+            running.wait()
         }
-        match serve {
-            Some(serve) => Ok(answer(&mut running, serve)?.0),
-            None => {
-                running.child.release()?;
-                running.wait()
-            }
+    };
+    let traced = || match tracer {
+        Some(tracer) => beside_tracer(tracer, pid, wait),
+        None => Ok((wait(true)?, NOBODY)),
+    };
+    match log {
+        Some(log) => {
+            let ((ended, _of_tracer), verdict) = beside_log(log, pid, traced)?;
+            Ok((ended, verdict))
         }
-    })?;
-    Ok(ended)
+        None => traced(),
+    }
 }
 
-/// Takes the program's listener, and answers on a thread of its own until the
-/// program has ended.
-fn answer<T: Send>(
-    running: &mut Running,
-    serve: impl FnOnce(OwnedFd, u32) -> anyhow::Result<T> + Send,
-) -> anyhow::Result<(Ended, T)> {
+/// Takes the program's listener, and answers until the program has ended.
+fn beside_listener(running: &mut Running, answer: Answer<'_>) -> anyhow::Result<Ended> {
     let listener = running.child.take_listener()?;
     let pid = running.child.program_pid();
     close_to_the_program()?;
@@ -243,11 +171,101 @@ fn answer<T: Send>(
     let work = move || {
         // Closed in any case, a panic included.
         let alive = alive;
-        let served = serve(listener, pid)?;
+        answer(listener, pid)?;
         rustix::io::write(&alive, b"k").context("cannot tell that all calls were answered")?;
-        Ok(served)
+        Ok(())
     };
-    beside(work, || running.wait())
+    let (ended, ()) = beside(work, || running.wait())?;
+    Ok(ended)
+}
+
+/// Attaches the tracer, and lets it trace while `wait` waits for the program;
+/// `wait` is told whether it is attached. Its own error says why not.
+fn beside_tracer(
+    tracing: Tracing<'_>,
+    pid: u32,
+    wait: impl FnOnce(bool) -> anyhow::Result<Ended>,
+) -> anyhow::Result<(Ended, Verdict)> {
+    let (attached, is_attached) = mpsc::sync_channel(1);
+    let Tracing {
+        mode,
+        guards,
+        mut observe,
+        keep_denied,
+        is_optional,
+    } = tracing;
+    let work = move || {
+        let source = PtraceSource::seize_and_judge(pid, mode, guards);
+        let is_refused = source.is_err() && !is_optional;
+        if !is_refused {
+            // Nobody listens only when the main thread has failed, and says why.
+            attached.send(()).ok();
+        }
+        let mut source = match source {
+            Ok(source) => source,
+            Err(error) if is_optional => {
+                report::note(format_args!(
+                    "calls that get a signal are not explained: {error}"
+                ));
+                return Ok(NOBODY);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(which) = keep_denied {
+            source.keep_denied(which);
+        }
+        let verdict = drain(&mut source, |event| observe(event, pid))?;
+        for sentence in source.judge().report() {
+            report::note(sentence);
+        }
+        for note in source.notes() {
+            report::note(note);
+        }
+        Ok(verdict)
+    };
+    beside(work, || wait(is_attached.recv().is_ok()))
+}
+
+/// A log that is read from before the program starts.
+struct OpenLog<'a> {
+    source: LogSource,
+    session: Scope,
+    observe: Observe<'a>,
+}
+
+impl<'a> OpenLog<'a> {
+    fn new(log: Logging<'a>) -> anyhow::Result<Self> {
+        Ok(Self {
+            source: LogSource::open(log.kind, log.purpose)?,
+            session: Scope::Session(enter_session()?),
+            observe: log.observe,
+        })
+    }
+}
+
+fn beside_log<E>(
+    log: OpenLog<'_>,
+    pid: u32,
+    wait: impl FnOnce() -> anyhow::Result<E>,
+) -> anyhow::Result<(E, Verdict)> {
+    let OpenLog {
+        mut source,
+        mut session,
+        mut observe,
+    } = log;
+    let stopper = source.stopper();
+    let read = move || {
+        drain(&mut source, |event| {
+            if session.judge(event) == Belonging::Ours {
+                observe(event, pid);
+            }
+        })
+    };
+    beside(read, || {
+        let ended = wait();
+        stopper.stop()?;
+        ended
+    })
 }
 
 /// Keeps the program, which waits still, from taking the listener out of this
@@ -259,31 +277,14 @@ fn close_to_the_program() -> anyhow::Result<()> {
 }
 
 /// Hands each event to `observe`, to the end of the source.
-fn drain(
-    source: &mut impl Source,
-    mut observe: impl FnMut(&Event),
-) -> anyhow::Result<(&'static str, Completeness)> {
+fn drain(source: &mut impl Source, mut observe: impl FnMut(&Event)) -> anyhow::Result<Verdict> {
     while let Some(event) = source.next()? {
         observe(&event);
     }
-    Ok((source.name(), source.completeness()))
-}
-
-/// As [`beside`], for work that begins by attaching to the program: `wait` is
-/// told when that is done, or that it failed; the work's own error says why.
-fn beside_tracer<S, T: Send, E>(
-    seize: impl FnOnce() -> anyhow::Result<S> + Send,
-    work: impl FnOnce(S) -> anyhow::Result<T> + Send,
-    wait: impl FnOnce(bool) -> anyhow::Result<E>,
-) -> anyhow::Result<(E, T)> {
-    let (seized, is_seized) = mpsc::sync_channel(1);
-    let work = move || {
-        let tracer = seize()?;
-        // Nobody listens only when the main thread has failed, and says why.
-        seized.send(()).ok();
-        work(tracer)
-    };
-    beside(work, || wait(is_seized.recv().is_ok()))
+    Ok(Verdict {
+        source: source.name(),
+        completeness: source.completeness(),
+    })
 }
 
 /// Runs `work` on a thread of its own while `wait` waits for the program, whose

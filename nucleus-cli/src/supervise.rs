@@ -1,17 +1,21 @@
-//! A run whose policies need a supervisor: the filter traps what they must
-//! judge, and this process answers.
+//! A run whose rules need a supervisor: the filter leaves to this process what
+//! they must judge, to it as the listener of the filter or as the tracer.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use nucleus_seccomp::InstallFlags;
+use nucleus_audit::PtraceMode;
+use nucleus_seccomp::{InstallFlags, Program};
 use nucleus_supervisor::callback::Arbiter;
-use nucleus_supervisor::{Enforced, Guard, Guards, Listener, Policy, Registry, Supervisor, Traps};
+use nucleus_supervisor::{
+    Denied, Enforced, Guard, Guards, Listener, Policy, Registry, Reply, Request, Supervisor, Traps,
+};
 
 use crate::exit::Ended;
-use crate::session::Job;
-use crate::{filter, report, session};
+use crate::session::{self, Answer, Attendants, Job, Logging, Observe, Tracing, Verdict};
+use crate::{filter, report};
 
 /// What a supervisor enforces on a run: some of it as the listener of the
 /// filter, some as the tracer of the program.
@@ -25,19 +29,27 @@ pub(crate) struct Rules {
     pub(crate) memory: Option<u64>,
 }
 
-impl Rules {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.guards.is_empty()
-    }
-}
-
-/// Rules, ready to be enforced on one run.
+/// Rules, ready to be enforced on one run; there may be none.
 pub(crate) struct Supervision {
     /// The listener's handlers, if it has any.
     registry: Option<Registry>,
     guards: Vec<Box<dyn Guard>>,
     arbiter: Option<Arbiter>,
     enforced: Vec<Enforced>,
+    /// What the guards leave to the tracer.
+    traced: Traps,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self {
+            registry: None,
+            guards: Vec::new(),
+            arbiter: None,
+            enforced: Vec::new(),
+            traced: Traps::for_tracer(),
+        }
+    }
 }
 
 impl fmt::Debug for Supervision {
@@ -49,12 +61,44 @@ impl fmt::Debug for Supervision {
     }
 }
 
+/// A profile's filter, and how it is installed.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    pub(crate) program: Program,
+    pub(crate) flags: InstallFlags,
+}
+
+/// Who watches a run beside the rules.
+#[derive(Default)]
+pub(crate) struct Watch<'a> {
+    /// A tracer, which tells of calls.
+    pub(crate) tracer: Option<Watcher<'a>>,
+    /// What the filter leaves to the listener of a profile's denials.
+    pub(crate) asks: Option<Asks>,
+    /// The kernel's records.
+    pub(crate) log: Option<Logging<'a>>,
+    /// Hears of what the rules deny.
+    pub(crate) denied: Option<Hears>,
+}
+
+/// A tracer that tells.
+pub(crate) struct Watcher<'a> {
+    pub(crate) mode: PtraceMode,
+    pub(crate) observe: Observe<'a>,
+    /// The run goes on where the program cannot be traced, with less said.
+    pub(crate) is_optional: bool,
+}
+
+/// Hears of what rules deny, on the threads that deny it.
+pub(crate) type Hears = Arc<dyn Fn(&Denied<'_>) + Send + Sync>;
+
+/// The profile's own answer to a call that it denies, with the program's
+/// process id.
+pub(crate) type Asks = Box<dyn Fn(&Request, u32) -> Option<Reply> + Send + Sync>;
+
 impl Supervision {
-    /// Prepares what the rules need; `None` when there is none.
-    pub(crate) fn new(rules: Rules) -> anyhow::Result<Option<Self>> {
-        if rules.is_empty() {
-            return Ok(None);
-        }
+    /// Prepares what the rules need.
+    pub(crate) fn new(rules: Rules) -> anyhow::Result<Self> {
         let Rules {
             policies,
             guards,
@@ -69,13 +113,47 @@ impl Supervision {
                 policy.register(registry)?;
             }
         }
-        enforced.extend(guards.iter().flat_map(|guard| guard.enforced()));
-        Ok(Some(Self {
+        let mut traced = Traps::for_tracer();
+        for guard in &guards {
+            enforced.extend(guard.enforced());
+            guard.trap(&mut traced)?;
+        }
+        if let Some(call) = registry
+            .as_ref()
+            .and_then(|it| it.traps().in_common(&traced))
+        {
+            anyhow::bail!(
+                "{call} would be left to the listener of the filter and to the tracer, and only \
+                 one can have it; leave out one of the rules that need it (--verbose tells who \
+                 enforces which)"
+            );
+        }
+        Ok(Self {
             registry,
             guards,
             arbiter,
             enforced,
-        }))
+            traced,
+        })
+    }
+
+    /// Whether nothing is left to this process.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.registry.is_none() && self.guards.is_empty()
+    }
+
+    /// Whether the rules need the program's tracer.
+    pub(crate) fn traces(&self) -> bool {
+        !self.guards.is_empty()
+    }
+
+    /// The filter of a policy that the kernel enforces.
+    pub(crate) fn enforcing(&self, policy: &nucleus_seccomp::Policy) -> anyhow::Result<Program> {
+        if self.traces() {
+            filter::enforcing_beside_tracer(policy)
+        } else {
+            filter::enforcing(policy)
+        }
     }
 
     /// Each rule, and who enforces it.
@@ -83,47 +161,63 @@ impl Supervision {
         &self.enforced
     }
 
-    /// Puts the profile and what must be trapped into one filter: a denial of
-    /// the profile stays one, and is not asked about.
+    /// Puts the profile's filter and what must be trapped into one: what the
+    /// profile does not let pass is not asked about.
     pub(crate) fn filter(
         &self,
-        command: &mut nucleus_core::Command,
-        policy: &nucleus_seccomp::Policy,
+        job: &mut Job,
+        filter: Filter,
+        mode: Option<PtraceMode>,
     ) -> anyhow::Result<()> {
-        let cannot_join = "cannot join the policies with the profile";
-        let mut filter = filter::enforcing(policy)?;
-        let mut flags = policy.install_flags();
-        let mut traced = Traps::for_tracer();
-        for guard in &self.guards {
-            guard.trap(&mut traced)?;
-        }
+        let cannot_join = "cannot join the rules with the profile";
+        let Filter { mut program, flags } = filter;
         if let Some(registry) = &self.registry {
-            let both = registry.traps().in_common(&traced);
-            ensure!(
-                both.is_none(),
-                "{} would be left to the listener of the filter and to the tracer; \
-                 leave out one of the rules that need it",
-                both.map_or_else(String::new, |call| call.to_string())
-            );
-            filter = registry.traps().join(&filter).context(cannot_join)?;
-            flags |= InstallFlags::WAIT_KILLABLE_RECV;
+            program = registry.traps().join(&program).context(cannot_join)?;
         }
-        if !self.guards.is_empty() {
-            filter = traced.join(&filter).context(cannot_join)?;
+        let mut traced = self.traced.clone();
+        // A recorder takes care of that itself.
+        let is_told = matches!(mode, Some(PtraceMode::Deny | PtraceMode::Rehearse));
+        if self.traces() || is_told {
+            traced.keep_traced()?;
+            program = traced.join(&program).context(cannot_join)?;
         }
-        command.filter(filter);
-        command.filter_flags(flags);
-        command.listen(self.registry.is_some());
+        job.command.filter(program);
+        job.command.filter_flags(flags);
         Ok(())
     }
 
-    /// Runs `job`, with the filter of [`filter`](Self::filter), to its end.
-    pub(crate) fn run(mut self, job: &mut Job) -> anyhow::Result<Ended> {
-        let Some(arbiter) = self.arbiter.take() else {
-            return self.enforce(job);
+    /// Runs the job, with the profile's filter and what the rules need, to its
+    /// end.
+    pub(crate) fn run(
+        mut self,
+        job: &mut Job,
+        mut filter: Filter,
+        watch: Watch<'_>,
+    ) -> anyhow::Result<(Ended, Verdict)> {
+        let mode = watch.tracer.as_ref().map(|watcher| watcher.mode);
+        ensure!(
+            self.is_empty() || mode != Some(PtraceMode::Record),
+            "a recorder that only the filter stops for would miss what rules answer"
+        );
+        if self.registry.is_some() || watch.asks.is_some() {
+            filter.flags |= InstallFlags::WAIT_KILLABLE_RECV;
+        }
+        self.filter(job, filter, mode)?;
+        let arbiter = self.arbiter.take();
+        let trapped = self
+            .registry
+            .as_ref()
+            .map(|registry| registry.traps().clone());
+        let attendants = Attendants {
+            log: watch.log,
+            listener: listener(self.registry.take(), watch.asks, watch.denied.as_ref()),
+            tracer: self.tracer(watch.tracer, watch.denied, trapped),
+        };
+        let Some(arbiter) = arbiter else {
+            return session::attend(job, attendants);
         };
         arbiter.begin()?;
-        let ended = self.enforce(job);
+        let ended = session::attend(job, attendants);
         arbiter.end();
         for sentence in arbiter.report() {
             report::note(sentence);
@@ -131,22 +225,64 @@ impl Supervision {
         ended
     }
 
-    fn enforce(self, job: &mut Job) -> anyhow::Result<Ended> {
-        let answer = self.registry.map(|registry| {
-            move |listener: OwnedFd, _program: u32| {
-                let listener = Listener::new(listener).context("cannot listen to the filter")?;
-                Supervisor::start(listener, registry)
-                    .and_then(Supervisor::wait)
-                    .context("cannot supervise the program")?;
-                Ok(())
-            }
-        });
-        if self.guards.is_empty() {
-            return match answer {
-                Some(answer) => Ok(session::serve(job, answer)?.0),
-                None => session::run(job),
-            };
+    fn tracer<'a>(
+        self,
+        watcher: Option<Watcher<'a>>,
+        denied: Option<Hears>,
+        listened: Option<Traps>,
+    ) -> Option<Tracing<'a>> {
+        let must_trace = self.traces();
+        let mut guards = Guards::new(self.guards);
+        if let Some(denied) = denied {
+            guards.on_denial(move |it| denied(it));
         }
-        session::guard(job, Guards::new(self.guards), answer)
+        let watcher = match watcher {
+            Some(watcher) => watcher,
+            None if must_trace => Watcher {
+                mode: PtraceMode::Judge,
+                observe: Box::new(|_event, _program| {}),
+                is_optional: false,
+            },
+            None => return None,
+        };
+        let traced = self.traced;
+        // Nobody would be asked about what goes on after its denial.
+        let is_judged = move |call: &nucleus_seccomp::SeccompData| {
+            let mut traps = listened.iter().chain([&traced]);
+            traps.any(|traps| traps.decide(call) != nucleus_seccomp::Action::Allow)
+        };
+        Some(Tracing {
+            mode: watcher.mode,
+            guards,
+            observe: watcher.observe,
+            keep_denied: Some(Box::new(is_judged)),
+            is_optional: watcher.is_optional && !must_trace,
+        })
     }
+}
+
+/// Answers the calls that handlers judge, and before them those that the
+/// profile denies.
+fn listener<'a>(
+    registry: Option<Registry>,
+    asks: Option<Asks>,
+    denied: Option<&Hears>,
+) -> Option<Answer<'a>> {
+    if registry.is_none() && asks.is_none() {
+        return None;
+    }
+    let mut registry = registry.unwrap_or_default();
+    if let Some(denied) = denied.map(Arc::clone) {
+        registry.on_denial(move |it| denied(it));
+    }
+    Some(Box::new(move |listener: OwnedFd, program| {
+        if let Some(asks) = asks {
+            registry.ahead(move |request| asks(request, program));
+        }
+        let listener = Listener::new(listener).context("cannot listen to the filter")?;
+        Supervisor::start(listener, registry)
+            .and_then(Supervisor::wait)
+            .context("cannot supervise the program")?;
+        Ok(())
+    }))
 }

@@ -3,6 +3,7 @@
 use nucleus_audit::LogKind;
 
 use crate::report;
+use crate::supervise::Supervision;
 
 /// The sources by the names of `--source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,6 +26,15 @@ pub(crate) enum Means {
 }
 
 impl WatchSource {
+    /// The source for a run with these rules, which are enforced once: the first
+    /// attempt must do.
+    pub(crate) fn with_rules(self, supervision: &Supervision) -> Self {
+        match self {
+            Self::Auto if !supervision.is_empty() => Self::Ptrace,
+            source => source,
+        }
+    }
+
     /// Makes `attempt` with this source. For `auto`: with one after the other,
     /// best first, until one can be had. An attempt that fails because it cannot
     /// be had must not have started the program yet.

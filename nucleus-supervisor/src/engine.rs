@@ -147,6 +147,7 @@ impl Engine {
                 Reply::Errno(Errno::IO)
             }
         };
+        self.registry.tell_denied(&request, &reply);
         match request.answer(reply) {
             Ok(Delivery::Delivered) => {}
             Ok(Delivery::Gone) => count(&self.counters.gone),

@@ -31,6 +31,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod denial;
 mod listener;
 mod memory;
 mod reply;
@@ -57,6 +58,7 @@ mod tracer;
 mod error;
 mod sys;
 
+pub use denial::{Denial, Denied};
 pub use determinism::{Determinism, RandomFiles, RandomSeed, SeedError, TimeError, TimeStart};
 pub use engine::{Summary, Supervisor};
 pub use error::{Error, TrapError};

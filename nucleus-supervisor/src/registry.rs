@@ -6,7 +6,8 @@ use std::fmt;
 use nucleus_seccomp::{Program, Syscall};
 use rustix::io::Errno;
 
-use crate::{Grounds, MemoryError, Refusal, Reply, Request, TrapError, Traps, When};
+use crate::denial::Hears;
+use crate::{Denied, Grounds, MemoryError, Refusal, Reply, Request, TrapError, Traps, When};
 
 /// What a handler says to a request.
 pub enum Decision {
@@ -117,7 +118,11 @@ struct Entry {
 pub struct Registry {
     entries: BTreeMap<Syscall, Vec<Entry>>,
     traps: Traps,
+    ahead: Option<Ahead>,
+    hears: Option<Hears>,
 }
+
+type Ahead = Box<dyn Fn(&Request) -> Option<Reply> + Send + Sync>;
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,6 +169,35 @@ impl Registry {
         self.traps.refuse(call, refusal)
     }
 
+    /// Asks `answer` before all handlers, about each call that any filter leaves
+    /// to the listener: what it answers is no handler's business. It may wait.
+    pub fn ahead(&mut self, answer: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) {
+        self.ahead = Some(Box::new(answer));
+    }
+
+    /// Tells `hears` of each call that was denied [for a
+    /// reason](Request::denied_because), before its caller goes on. It may wait.
+    pub fn on_denial(&mut self, hears: impl Fn(&Denied<'_>) + Send + Sync + 'static) {
+        self.hears = Some(Hears::new(hears));
+    }
+
+    pub(crate) fn tell_denied(&self, request: &Request, reply: &Reply) {
+        let (Some(hears), Some(denial)) = (&self.hears, request.denial()) else {
+            return;
+        };
+        let errno = match reply {
+            Reply::Errno(errno) => Some(*errno),
+            Reply::Kill => None,
+            _ => return,
+        };
+        hears.of(&Denied {
+            thread: request.thread().cast_unsigned(),
+            call: Some(*request.data()),
+            errno,
+            denial,
+        });
+    }
+
     /// What is trapped for these handlers.
     #[must_use]
     pub const fn traps(&self) -> &Traps {
@@ -181,13 +215,19 @@ impl Registry {
 
     /// Whether some handler of the request may wait.
     pub(crate) fn may_wait(&self, request: &Request) -> bool {
-        self.concerned(request)
-            .any(|entry| entry.handler.may_wait(request))
+        self.ahead.is_some()
+            || self.hears.is_some()
+            || self
+                .concerned(request)
+                .any(|entry| entry.handler.may_wait(request))
     }
 
-    /// Asks the handlers. A call that is trapped for none of them (a profile
+    /// Asks whoever is ahead, then the handlers. A call that is trapped for none of them (a profile
     /// can name calls for a listener) fails with ENOSYS, as without a listener.
     pub(crate) fn decide(&self, request: &Request) -> Result<Decision, Failure> {
+        if let Some(reply) = self.ahead.as_ref().and_then(|answer| answer(request)) {
+            return Ok(Decision::Answer(reply));
+        }
         let mut grounds = None;
         for entry in self.concerned(request) {
             match entry.handler.handle(request)? {

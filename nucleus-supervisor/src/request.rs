@@ -1,13 +1,13 @@
 //! One call that waits for its answer.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nucleus_seccomp::{SeccompData, Syscall};
 use rustix::io::Errno;
 
 use crate::reply::{FdResult, NewFd, Reply};
-use crate::{Error, Listener, Memory, sys};
+use crate::{Denial, Error, Listener, Memory, sys};
 
 /// A system call of a thread that stands still until it is answered.
 ///
@@ -20,6 +20,7 @@ pub struct Request {
     thread: i32,
     data: SeccompData,
     answered: bool,
+    denial: OnceLock<Denial>,
 }
 
 /// What became of an answer.
@@ -45,6 +46,7 @@ impl Request {
                 args: data.args,
             },
             answered: false,
+            denial: OnceLock::new(),
         }
     }
 
@@ -101,6 +103,18 @@ impl Request {
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Says why the call will be denied, for who wants to tell of it:
+    /// [`Registry::on_denial`](crate::Registry::on_denial). The first reason
+    /// counts.
+    pub fn denied_because(&self, denial: Denial) {
+        // A second reason is one too many.
+        let _first: Result<(), Denial> = self.denial.set(denial);
+    }
+
+    pub(crate) fn denial(&self) -> Option<&Denial> {
+        self.denial.get()
     }
 
     /// The caller's memory.

@@ -341,9 +341,9 @@ impl Traps {
         Program::new(insns).map_err(|source| TrapError::Load { source })
     }
 
-    /// One filter that does what the profile's and [`program`](Self::program)
-    /// do together: a denial of the profile is a denial, and of what it lets
-    /// pass these calls are trapped.
+    /// One filter of a profile's and of these traps: of what the profile allows
+    /// or logs these calls are trapped or refused. All else that it answers
+    /// stays, what it leaves to a listener or a tracer included.
     ///
     /// # Errors
     ///
@@ -362,8 +362,7 @@ impl Traps {
                 continue;
             }
             let action = Action::from_ret(insn.k);
-            // Only what a trap or a refusal overrules is touched.
-            if action < Action::Notify.min(self.answer) {
+            if !matches!(action, Action::Log | Action::Allow) {
                 continue;
             }
             let start = *tails.entry(insn.k).or_insert_with(|| {
@@ -384,8 +383,6 @@ impl Traps {
     fn emit(&self, out: &mut Vec<Insn>, otherwise: Action) {
         let calls: BTreeSet<&Syscall> = self.trapped.keys().chain(self.refused.keys()).collect();
         let archs: BTreeSet<u32> = calls.iter().map(|call| call.arch().audit()).collect();
-        // A listener that is asked already stays the one.
-        let trapped = self.answer.min(otherwise);
         out.push(Insn::load(offset::ARCH));
         for arch in archs {
             let mut group = vec![Insn::load(offset::NR)];
@@ -395,7 +392,7 @@ impl Traps {
                     refusal.emit(&mut body);
                 }
                 match self.trapped.get(call) {
-                    Some(when) => emit_when(&mut body, when, trapped, otherwise),
+                    Some(when) => emit_when(&mut body, when, self.answer, otherwise),
                     None => body.push(Insn::ret(otherwise)),
                 }
                 skip_unless_equal(&mut group, call.number(), body.len());
@@ -661,12 +658,16 @@ mod tests {
         }
 
         #[test]
-        fn joined_filters_answer_as_the_kernel_does_for_both(
+        fn a_joined_filter_traps_what_the_profile_lets_pass(
             traps in some_traps(), profile in some_profile(), data in some_data(),
         ) {
             let joined = traps.join(&profile).expect("loads").run(&data).action;
             let own = traps.program().expect("loads").run(&data).action;
-            prop_assert_eq!(joined, profile.run(&data).action.min(own));
+            let expected = match profile.run(&data).action {
+                passes @ (Action::Log | Action::Allow) => passes.min(own),
+                stays => stays,
+            };
+            prop_assert_eq!(joined, expected);
         }
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::sandbox::cgroup::Found;
 use crate::exit::Exit;
-use crate::session;
+use crate::session::{self, Attendants, Tracing};
 
 /// Find out what can be enforced here
 ///
@@ -280,9 +280,12 @@ fn ptrace() -> anyhow::Result<String> {
     let mut calls = 0_u32;
     let mut command = quiet("true");
     command.filter(Program::trace_all());
-    session::watch(&mut command.into(), PtraceMode::Record, |_event, _pid| {
-        calls += 1
-    })?;
+    let observe = Box::new(|_event: &_, _pid| calls += 1);
+    let attendants = Attendants {
+        tracer: Some(Tracing::observing(PtraceMode::Record, observe)),
+        ..Attendants::default()
+    };
+    session::attend(&mut command.into(), attendants)?;
     ensure!(calls > 0, "the tracer saw no call");
     Ok(format!("saw the {calls} calls of true"))
 }

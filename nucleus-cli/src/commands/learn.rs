@@ -14,6 +14,8 @@ use super::sandbox::SandboxArgs;
 use crate::denials::{self, Remedy};
 use crate::exit::{Ended, Exit};
 use crate::recording::{self, Recording};
+use crate::supervise::Supervision;
+use crate::told::Teller;
 use crate::watch_source::WatchSource;
 use crate::{filter, report};
 
@@ -108,9 +110,10 @@ fn record(args: &Args, trace_output: Option<AtomicFile>) -> anyhow::Result<(Vec<
     let mut traces = Vec::new();
     let mut last = None;
     for _ in 0..args.runs {
-        let mut sandboxed = args.sandbox.command(&args.program)?;
+        let (mut sandboxed, rules) = args.sandbox.supervised(&args.program)?;
+        let rules = Supervision::new(rules)?;
         let Recording { trace, ended } =
-            recording::record(&mut sandboxed, &args.program.command, args.source)?;
+            recording::record(&mut sandboxed, &args.program.command, args.source, rules)?;
         report::note(format_args!(
             "traced: {} calls, {} unique, by {}; {}; {ended}",
             trace.total(),
@@ -132,21 +135,24 @@ fn record(args: &Args, trace_output: Option<AtomicFile>) -> anyhow::Result<(Vec<
 /// A tracer lets that go on, so that the run shows all that is missing and does
 /// not hang for the first; where nothing is denied, it went as `run` would.
 fn second_run(args: &Args, policy: &Policy, first: Ended) -> anyhow::Result<()> {
-    let mut sandboxed = args.sandbox.command(&args.program)?;
-    let (ended, report) = denials::watch(
+    let (mut sandboxed, rules) = args.sandbox.supervised(&args.program)?;
+    let teller = Teller::new(false, None, Remedy::Said);
+    let (ended, completeness) = denials::watch(
         &mut sandboxed,
         policy,
         PtraceMode::Rehearse,
         args.source,
-        None,
+        Supervision::new(rules)?,
+        &teller,
     )
     .context("the second run, under the profile")?;
+    let report = teller.finish(completeness, false)?;
     let (probes, denied): (Vec<_>, Vec<_>) = report
         .denials
         .iter()
         .partition(|denial| denials::is_probe(denial.action));
     for denial in denied.iter().chain(&probes) {
-        report::note(denials::describe(denial, Remedy::Said));
+        report::note(denials::describe(denial, &Remedy::Said));
     }
     report::incomplete("the report of denied calls", &report.completeness);
     let names = denied.iter().map(|denial| denials::name(&denial.call));

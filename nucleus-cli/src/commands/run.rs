@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, bail, ensure};
 use nucleus_audit::PtraceMode;
-use nucleus_seccomp::{Arch, Architectures, Profile};
+use nucleus_seccomp::{Arch, Architectures, Completeness, InstallFlags, Profile};
 
 use super::filter_args::{FilterArgs, Mode, OtherArch};
 use super::program::Program;
@@ -12,8 +12,9 @@ use super::sandbox::SandboxArgs;
 use super::trace;
 use crate::denials::{self, Events, Remedy};
 use crate::exit::Exit;
-use crate::supervise::Supervision;
-use crate::{explained, filter, profile_file, report, session};
+use crate::supervise::{Filter, Supervision, Watch};
+use crate::told::Teller;
+use crate::{explained, filter, profile_file, report};
 
 /// Run a program in a sandbox
 ///
@@ -100,6 +101,7 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     } = &args.filter;
     // First, so that the number can only be what nucleus was started with.
     let events = events.map(Events::inherited).transpose()?;
+    let with_events = events.is_some();
     let resolve = |profile: &Profile| filter::resolve(profile, args.sandbox.capabilities()?);
     let with_others = |mut profile: Profile| {
         if !allow_arch.is_empty() {
@@ -113,75 +115,62 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
         (None, None) if !allow_arch.is_empty() => Some(with_others(Profile::sandbox_default())?),
         (None, None) => None,
     };
-    // The default is compiled already, and resolved only where that is not enough.
+    // The default is resolved only where its filter is not enough.
     let is_default = special.is_none();
     let policy = || special.map_or_else(|| resolve(&Profile::sandbox_default()), Ok);
     let (mut sandboxed, rules) = args.sandbox.supervised(&args.program)?;
     let supervision = Supervision::new(rules)?;
-    ensure!(
-        supervision.is_none() || !(*explain || *seccomp_log_denied || events.is_some()),
-        "--explain, --seccomp-log-denied and --events do not go with rules that a supervisor enforces; leave one of them out"
-    );
     let enforced: Vec<String> = {
-        let by_supervisor = supervision.as_ref().map_or(&[][..], Supervision::enforced);
         let others = std::mem::take(&mut sandboxed.enforced).into_iter();
+        let by_supervisor = supervision.enforced().iter();
         others
-            .chain(by_supervisor.iter().map(ToString::to_string))
+            .chain(by_supervisor.map(ToString::to_string))
             .collect()
     };
     if args.verbose && !args.print_plan {
         enforced.iter().for_each(report::note);
     }
-    let remedy = path.as_deref().map_or(Remedy::Give, Remedy::Change);
+    let remedy = path.clone().map_or(Remedy::Give, Remedy::Change);
+    let teller = Teller::new(*explain, events, remedy);
     if *explain {
-        let (ended, report) = explained::run(&mut sandboxed, &policy()?, remedy, events)?;
-        for denial in report.denials.iter().filter(|denial| denial.count > 1) {
-            report::note(format_args!(
-                "denied {} times in all: {}",
-                denial.count,
-                denials::name(&denial.call)
-            ));
-        }
+        let ended = explained::run(&mut sandboxed, policy()?, supervision, &teller)?;
+        teller.finish(Completeness::Complete, false)?;
         return Ok(ended.into());
     }
-    if *seccomp_log_denied || events.is_some() {
-        let (ended, report) = denials::watch(
+    if *seccomp_log_denied || with_events {
+        let (ended, completeness) = denials::watch(
             &mut sandboxed,
             &policy()?,
             PtraceMode::Deny,
             *source,
-            events,
+            supervision,
+            &teller,
         )?;
-        if *seccomp_log_denied {
-            for denial in &report.denials {
-                report::note(denials::describe(denial, remedy));
-            }
-        }
+        let report = teller.finish(completeness, *seccomp_log_denied)?;
         report::incomplete("the report of denied calls", &report.completeness);
         return Ok(ended.into());
     }
-    let command = &mut sandboxed.command;
-    match &supervision {
-        Some(supervision) => supervision.filter(command, &policy()?)?,
-        None if is_default => {
-            command.filter(filter::sandbox_default()?);
+    // The default is compiled already.
+    let filter = if is_default && supervision.is_empty() {
+        Filter {
+            program: filter::sandbox_default()?,
+            flags: InstallFlags::empty(),
         }
-        None => {
-            let policy = policy()?;
-            command.filter_flags(policy.install_flags());
-            command.filter(filter::enforcing(&policy)?);
+    } else {
+        let policy = policy()?;
+        Filter {
+            program: supervision.enforcing(&policy)?,
+            flags: policy.install_flags(),
         }
-    }
+    };
     if args.print_plan {
+        supervision.filter(&mut sandboxed, filter, None)?;
         let rules: String = enforced.iter().map(|rule| format!("{rule}\n")).collect();
-        write!(io::stdout(), "{}{rules}", command.plan()?)
+        write!(io::stdout(), "{}{rules}", sandboxed.command.plan()?)
             .context("cannot write the plan to standard output")?;
         return Ok(Exit::SUCCESS);
     }
-    let ended = match supervision {
-        Some(supervision) => supervision.run(&mut sandboxed)?,
-        None => session::run(&mut sandboxed)?,
-    };
+    let (ended, _verdict) = supervision.run(&mut sandboxed, filter, Watch::default())?;
     if ended.is_by_sigsys() {
         report::note(
             "the program was killed for a system call that the filter does not allow (SIGSYS); \

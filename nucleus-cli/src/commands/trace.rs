@@ -9,6 +9,7 @@ use super::sandbox::SandboxArgs;
 use crate::exit::Exit;
 use crate::recording::{self, Recording};
 use crate::report;
+use crate::supervise::Supervision;
 use crate::watch_source::WatchSource;
 
 /// Run a program and record each system call that it makes
@@ -49,8 +50,10 @@ pub(crate) fn record_to(
     program: &Program,
 ) -> anyhow::Result<Exit> {
     let output = AtomicFile::create(path)?;
-    let mut sandboxed = sandbox.command(program)?;
-    let Recording { trace, ended } = recording::record(&mut sandboxed, &program.command, source)?;
+    let (mut sandboxed, rules) = sandbox.supervised(program)?;
+    let rules = Supervision::new(rules)?;
+    let Recording { trace, ended } =
+        recording::record(&mut sandboxed, &program.command, source, rules)?;
     trace.save(output)?;
     report::incomplete(
         &format!("the trace {}", path.display()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nucleus_tracer::{Answers, Task, TracedCall, Verdict};
 
-use crate::{Enforced, Memory, TrapError, Traps};
+use crate::{Denial, Enforced, Memory, TrapError, Traps};
 
 /// The memory of a call's caller. Other threads can change it.
 #[must_use]
@@ -66,6 +66,13 @@ pub trait Guard: Send {
     /// A thread is gone, and its process with it if it leads one.
     fn ended(&mut self, task: Task) {
         let _unused: Task = task;
+    }
+
+    /// Why it has just refused a call or killed a process, where there is
+    /// somebody to tell. Asked right after [`enter`](Self::enter),
+    /// [`executed`](Self::executed) or an answer that has denied.
+    fn denial(&mut self) -> Option<Denial> {
+        None
     }
 
     /// What there is to say at the end, one sentence each.

@@ -8,14 +8,18 @@
 //! they run and programs before their first instruction.
 
 mod guard;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use nucleus_seccomp::SeccompData;
 use nucleus_tracer::{Answers, Judge, Task, TracedCall, Verdict};
 
 pub use self::guard::{Guard, memory_of};
+use crate::denial::Hears;
+use crate::{Denied, Errno};
 
 /// Guards, asked one after the other: the first that does not let a call go
 /// decides, and those before it hear that it is over.
@@ -24,6 +28,7 @@ pub struct Guards {
     guards: Vec<Box<dyn Guard>>,
     /// Whose answer comes later, by thread.
     asked: BTreeMap<u32, Asked>,
+    hears: Option<Hears>,
 }
 
 /// Where the asking stopped.
@@ -50,12 +55,49 @@ impl Guards {
         Self {
             guards,
             asked: BTreeMap::new(),
+            hears: None,
         }
+    }
+
+    /// Whether nobody is asked.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.guards.is_empty()
+    }
+
+    /// Tells `hears` of each call that a guard has denied and gives a reason
+    /// for, while its thread stands still. What the guards
+    /// [report](Self::report) at the end is then said already.
+    pub fn on_denial(&mut self, hears: impl Fn(&Denied<'_>) + Send + Sync + 'static) {
+        self.hears = Some(Hears::new(hears));
     }
 
     /// What there is to say at the end, one sentence each.
     pub fn report(&self) -> impl Iterator<Item = String> {
-        self.guards.iter().flat_map(|guard| guard.report())
+        let untold = self.hears.is_none().then_some(&self.guards);
+        untold
+            .into_iter()
+            .flatten()
+            .flat_map(|guard| guard.report())
+    }
+
+    fn tell_denied(&mut self, by: usize, thread: u32, call: Option<SeccompData>, verdict: Verdict) {
+        let Some(hears) = &self.hears else {
+            return;
+        };
+        if let Some(denial) = self.guards.get_mut(by).and_then(|guard| guard.denial()) {
+            hears.of(&Denied {
+                thread,
+                call,
+                errno: match verdict {
+                    Verdict::Kill => None,
+                    Verdict::Errno(errno) => Some(errno),
+                    // A value that stands for a failure, such as of brk(2).
+                    _ => Some(Errno::NOMEM),
+                },
+                denial: &denial,
+            });
+        }
     }
 
     fn tell(&mut self, mut tell: impl FnMut(&mut dyn Guard)) {
@@ -88,6 +130,7 @@ impl Guards {
         for guard in &mut self.guards[..by] {
             guard.over(call.task.thread);
         }
+        self.tell_denied(by, call.task.thread, Some(call.data), verdict);
         verdict
     }
 }
@@ -125,7 +168,12 @@ impl Judge for Guards {
         self.asked.remove(&process);
         self.asked.remove(&former);
         let mut runs = true;
-        self.tell(|guard| runs &= guard.executed(process, former));
+        for at in 0..self.guards.len() {
+            if !self.guards[at].executed(process, former) {
+                runs = false;
+                self.tell_denied(at, process, None, Verdict::Kill);
+            }
+        }
         runs
     }
 

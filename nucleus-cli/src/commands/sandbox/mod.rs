@@ -152,17 +152,6 @@ impl DerefMut for Sandboxed {
 }
 
 impl SandboxArgs {
-    /// The program in this sandbox, without a filter yet, where nobody is
-    /// there to supervise it.
-    pub(crate) fn command(&self, program: &Program) -> anyhow::Result<Sandboxed> {
-        let (sandboxed, rules) = self.supervised(program)?;
-        ensure!(
-            rules.is_empty(),
-            "rules that a supervisor enforces go with nucleus run; leave them out while calls are recorded"
-        );
-        Ok(sandboxed)
-    }
-
     /// The program in this sandbox, without a filter yet, and the rules
     /// that a supervisor must enforce on it.
     pub(crate) fn supervised(&self, program: &Program) -> anyhow::Result<(Sandboxed, Rules)> {
