@@ -10,6 +10,7 @@
 
 pub mod anybody;
 pub mod elf32;
+pub mod elf64;
 pub mod kernel;
 pub mod nucleus;
 pub mod require;

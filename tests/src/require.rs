@@ -149,6 +149,26 @@ pub fn say(why: &str) {
     }
 }
 
+/// How often to try a race: what `NUCLEUS_TEST_TRIES` says, else this.
+///
+/// # Panics
+///
+/// The variable holds no number.
+#[must_use]
+pub fn tries(otherwise: u64) -> u64 {
+    std::env::var("NUCLEUS_TEST_TRIES").map_or(otherwise, |tries| {
+        tries.parse().expect("NUCLEUS_TEST_TRIES is a number")
+    })
+}
+
+/// Says something to whoever runs a race by hand.
+pub fn remark(what: &str) {
+    if std::env::var_os("NUCLEUS_TEST_TRIES").is_some() {
+        // That nobody reads it is no failure of the test.
+        writeln!(std::io::stderr(), "{what}").ok();
+    }
+}
+
 impl Need {
     fn missing(self) -> Option<Missing> {
         let here = |why: String| Missing {

@@ -153,55 +153,6 @@ fn no_detour_leads_to_a_denied_program() {
     }
 }
 
-/// How the tries of a race may end: the allowed program ran, the denied one was
-/// refused, or came too far and was killed.
-fn check_race(ends: &[i32], said: &str) {
-    assert_eq!(ends.len(), 150, "{said}");
-    let killed = 256 + libc::SIGKILL;
-    for end in ends {
-        assert!([0, libc::EACCES, killed].contains(end), "{end}: {said}");
-    }
-}
-
-/// Two programs that differ in one byte of their names; the second prints its
-/// environment, which is no number.
-fn twins(place: &Place) -> (String, String) {
-    let copy = |from: &str, name: &str| {
-        std::fs::copy(from, place.0.file(name)).unwrap();
-        place.0.file(name).display().to_string()
-    };
-    (copy("/usr/bin/true", "pass"), copy("/usr/bin/env", "pasz"))
-}
-
-#[test]
-fn a_path_that_is_rewritten_while_it_is_judged_wins_nothing() {
-    require!(ptrace, userland);
-    let place = Place::new();
-    let (allowed, denied) = twins(&place);
-    let (ends, said) = place.attack("race-path", &allowed, &denied);
-    check_race(&ends, &said);
-}
-
-#[test]
-fn a_link_that_is_swapped_while_it_is_judged_wins_nothing() {
-    require!(ptrace, userland);
-    let place = Place::new();
-    let (allowed, denied) = twins(&place);
-    let (ends, said) = place.attack("race-link", &allowed, &denied);
-    check_race(&ends, &said);
-}
-
-#[test]
-fn an_argument_that_is_rewritten_while_it_is_judged_wins_nothing() {
-    require!(ptrace, userland);
-    let place = Place::new();
-    let rules = ["--exec-deny", "echo qublic"];
-    let command = ["./probe", "race-argument", "/usr/bin/echo", DENIED];
-    let output = place.run(&rules, &command);
-    assert!(output.out().lines().count() >= 150, "{}", output.err());
-    assert!(!output.out().contains("qublic"), "{}", output.out());
-}
-
 #[test]
 fn nothing_survives_a_nucleus_that_is_killed_at_any_moment() {
     require!(ptrace);

@@ -10,10 +10,6 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::ptr::{null, null_mut};
-use std::thread;
-
-/// How often a race is run.
-const TRIES: u32 = 150;
 
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(-1)
@@ -60,25 +56,6 @@ fn in_child(attack: impl FnOnce() -> i32) {
     } else {
         println!("{}", libc::WEXITSTATUS(status));
     }
-}
-
-/// A buffer that a thread keeps changing between two strings of one length.
-fn flipping(one: &[u8], other: &[u8]) -> usize {
-    assert_eq!(one.len(), other.len(), "the change must be a single byte's");
-    let differs = (0..one.len()).find(|&at| one[at] != other[at]).unwrap();
-    let place = Box::leak(one.to_vec().into_boxed_slice()).as_mut_ptr();
-    let address = place.expose_provenance();
-    let (a, b) = (one[differs], other[differs]);
-    thread::spawn(move || {
-        let byte = std::ptr::with_exposed_provenance_mut::<u8>(address + differs);
-        loop {
-            // SAFETY: a byte of memory that is never freed; the race is the point.
-            unsafe { byte.write_volatile(b) };
-            // SAFETY: the same.
-            unsafe { byte.write_volatile(a) };
-        }
-    });
-    address
 }
 
 fn string(text: &str) -> CString {
@@ -163,40 +140,6 @@ fn main() {
             let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
             if traced == -1 { errno() } else { 0 }
         }),
-        "race-path" => {
-            for _ in 0..TRIES {
-                in_child(|| {
-                    let path = flipping(yes.as_bytes_with_nul(), no.as_bytes_with_nul());
-                    execve(std::ptr::with_exposed_provenance(path), argv.as_ptr())
-                });
-            }
-        }
-        "race-argument" => {
-            for _ in 0..TRIES {
-                in_child(|| {
-                    let word = flipping(b"public\0", b"qublic\0");
-                    let word = std::ptr::with_exposed_provenance(word);
-                    let argv = [yes.as_ptr(), word, null()];
-                    execve(yes.as_ptr(), argv.as_ptr())
-                });
-            }
-        }
-        "race-link" => {
-            symlink(allowed, "race").unwrap();
-            for _ in 0..TRIES {
-                in_child(|| {
-                    let (allowed, denied) = (allowed.clone(), denied.clone());
-                    thread::spawn(move || {
-                        for target in [&denied, &allowed].into_iter().cycle() {
-                            symlink(target, "next").unwrap();
-                            std::fs::rename("next", "race").unwrap();
-                        }
-                    });
-                    execve(c"./race".as_ptr(), argv.as_ptr())
-                });
-                let _gone = std::fs::remove_file("next");
-            }
-        }
         _ => std::process::exit(2),
     }
 }
