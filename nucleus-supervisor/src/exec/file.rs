@@ -1,7 +1,7 @@
 //! The file that an exec is about, found as the caller would find it.
 
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -80,6 +80,11 @@ impl Viewpoint {
         File::new(fd)
     }
 
+    /// The root that it looks from.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
     /// The file at a path of a rule, if there is one.
     pub(super) fn id_at(&self, path: &[u8]) -> Option<FileId> {
         let fd = self.open(path, true).ok()?;
@@ -131,6 +136,12 @@ impl Viewpoint {
             Some(rest) if rest.is_empty() || rest.starts_with(b"/") => Ok(rest.to_vec()),
             _ => Err(Errno::ACCESS),
         }
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

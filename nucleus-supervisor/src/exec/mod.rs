@@ -13,6 +13,7 @@ mod inquiry;
 mod rule;
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nucleus_seccomp::Arch;
@@ -22,7 +23,8 @@ use self::inquiry::{Inquiry, Step};
 pub use self::rule::{ExecRule, ExecRuleError};
 use crate::callback::Arbiter;
 use crate::{
-    Answers, Enforced, Enforcer, Errno, Guard, TracedCall, TrapError, Traps, Verdict, When,
+    Answers, Enforced, Enforcer, Errno, Guard, PathRules, TracedCall, TrapError, Traps, Verdict,
+    When,
 };
 
 /// Longest argument list that the kernel takes (`_STK_LIM / 4 * 3`).
@@ -51,6 +53,7 @@ pub struct ExecPolicy {
     refused: BTreeMap<Vec<u8>, u64>,
     killed: BTreeMap<Vec<u8>, u64>,
     inquiry: Option<Inquiry>,
+    paths: Option<PathRules>,
 }
 
 /// An executable and its arguments, which are empty when no rule wants them.
@@ -75,7 +78,16 @@ impl ExecPolicy {
             refused: BTreeMap::new(),
             killed: BTreeMap::new(),
             inquiry: None,
+            paths: None,
         }
+    }
+
+    /// Denies what rules on paths deny, too: the file and those that interpret
+    /// it.
+    #[must_use]
+    pub fn with_paths(mut self, rules: PathRules) -> Self {
+        self.paths = Some(rules);
+        self
     }
 
     /// Asks about every program that the rules let be executed, the first one
@@ -100,6 +112,14 @@ impl ExecPolicy {
         let allowed = self.allowed.as_ref();
         !self.denied.iter().any(matches)
             && (free || allowed.is_none_or(|rules| rules.iter().any(matches)))
+    }
+
+    /// Judges one executable by the rules on paths.
+    fn path_allows(&self, view: &Viewpoint, file: &File) -> Result<(), Errno> {
+        match &self.paths {
+            Some(rules) => rules.judge(view.root(), file.as_fd()),
+            None => Ok(()),
+        }
     }
 
     fn judge(&mut self, call: &TracedCall) -> Result<(Image, Vec<Step>), Errno> {
@@ -151,13 +171,18 @@ impl ExecPolicy {
         let free = !self.started;
         let mut steps = Vec::new();
         for _ in 0..DEPTH {
-            if !self.allows(view, &file, &arguments, free) {
+            let allowed = match self.path_allows(view, &file) {
+                Ok(()) if self.allows(view, &file, &arguments, free) => Ok(()),
+                Ok(()) => Err(Errno::ACCESS),
+                denied => denied,
+            };
+            if let Err(errno) = allowed {
                 if let Some(inquiry) = &self.inquiry {
                     let step = Step::new(file.path.as_deref(), &arguments);
                     inquiry.tell_denied(call, step);
                 }
                 count(&mut self.refused, file.path);
-                return Err(Errno::ACCESS);
+                return Err(errno);
             }
             if self.inquiry.is_some() {
                 steps.push(Step::new(file.path.as_deref(), &arguments));
@@ -199,7 +224,10 @@ impl ExecPolicy {
         let view = Viewpoint::of(process, process)?;
         // Nobody was asked about this one.
         let asked = self.inquiry.is_none();
-        if asked && self.allows(&view, &file, &image.arguments, false) {
+        if asked
+            && self.path_allows(&view, &file).is_ok()
+            && self.allows(&view, &file, &image.arguments, false)
+        {
             return Ok(());
         }
         count(&mut self.killed, file.path);
@@ -245,6 +273,10 @@ impl Guard for ExecPolicy {
             .inquiry
             .iter()
             .map(|_| "what the policy says of each program to execute".to_owned());
+        let by_paths = self
+            .paths
+            .iter()
+            .map(|_| "never execute what a rule on paths denies".to_owned());
         allowed
             .map(|rule| format!("execute {rule}"))
             .chain(
@@ -253,6 +285,7 @@ impl Guard for ExecPolicy {
                     .map(|rule| format!("never execute {rule}")),
             )
             .chain(rest)
+            .chain(by_paths)
             .chain(asked)
             .map(|rule| Enforced {
                 rule,

@@ -1,7 +1,7 @@
 //! What the program may execute.
 
 use nucleus_supervisor::callback::Arbiter;
-use nucleus_supervisor::{ExecPolicy, ExecRule, Guard};
+use nucleus_supervisor::{ExecPolicy, ExecRule, Guard, PathRules};
 
 use crate::policy_file::PolicyFile;
 
@@ -27,11 +27,13 @@ pub(crate) struct ExecArgs {
 
 impl ExecArgs {
     /// What enforces the rules, if there are any.
-    /// Those of the policy add up with the options'.
+    /// Those of the policy add up with the options'. Rules on paths are about
+    /// executing, too.
     pub(crate) fn guard(
         &self,
         policy: &PolicyFile,
         arbiter: Option<&Arbiter>,
+        paths: Option<&PathRules>,
     ) -> Option<Box<dyn Guard>> {
         let mut allowed = policy.exec.as_ref().and_then(|exec| exec.allow.clone());
         if !self.exec_allow.is_empty() {
@@ -40,13 +42,16 @@ impl ExecArgs {
         }
         let mut denied = self.exec_deny.clone();
         denied.extend(policy.exec.iter().flat_map(|exec| exec.deny.clone()));
-        if allowed.is_none() && denied.is_empty() && arbiter.is_none() {
+        if allowed.is_none() && denied.is_empty() && arbiter.is_none() && paths.is_none() {
             return None;
         }
-        let guard = ExecPolicy::new(allowed, denied);
-        Some(Box::new(match arbiter {
-            Some(arbiter) => guard.ask(arbiter.clone()),
-            None => guard,
-        }))
+        let mut guard = ExecPolicy::new(allowed, denied);
+        if let Some(arbiter) = arbiter {
+            guard = guard.ask(arbiter.clone());
+        }
+        if let Some(paths) = paths {
+            guard = guard.with_paths(paths.clone());
+        }
+        Some(Box::new(guard))
     }
 }

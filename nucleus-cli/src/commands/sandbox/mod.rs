@@ -24,7 +24,7 @@ use caps::CapSet;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use nucleus_core::{Command, Isolation, Terminal, View};
 use nucleus_seccomp::Profile;
-use nucleus_supervisor::NetPolicy;
+use nucleus_supervisor::{NetPolicy, PathPolicy};
 
 pub(crate) use self::cgroup::MemoryPolicy;
 use self::cgroup::{CgroupArgs, Limited};
@@ -158,8 +158,14 @@ impl SandboxArgs {
         let mut rules = Rules::default();
         let policy = self.policy.read()?;
         rules.arbiter = self.policy.arbiter()?;
-        let arbiter = rules.arbiter.as_ref();
-        rules.guards.extend(self.exec.guard(policy, arbiter));
+        let arbiter = rules.arbiter.clone();
+        let arbiter = arbiter.as_ref();
+        let paths = self.paths.rules()?;
+        if paths.is_some() {
+            self.check_paths()?;
+        }
+        let guard = self.exec.guard(policy, arbiter, paths.as_ref());
+        rules.guards.extend(guard);
         let [name, arguments @ ..] = program.command.as_slice() else {
             anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
         };
@@ -181,8 +187,23 @@ impl SandboxArgs {
                 },
             };
         }
+        // It hands out devices of its own, and leaves other paths to the rules.
+        self.determinism.apply(&mut rules);
+        if let Some(paths) = paths.clone() {
+            let mut policy = PathPolicy::new(paths);
+            if let Some(arbiter) = arbiter {
+                policy = policy.ask(arbiter.clone());
+            }
+            rules.policies.push(match &network {
+                Some(_) => Box::new(policy.beside_network_policy()),
+                None => Box::new(policy),
+            });
+        }
         if let Some(network) = network {
-            rules.policies.push(Box::new(network));
+            rules.policies.push(match paths {
+                Some(paths) => Box::new(network.with_paths(paths)),
+                None => Box::new(network),
+            });
         }
         let mut enforced = Vec::from_iter(limited.as_ref().map(Limited::describe));
         if let View::Isolated(sandbox) | View::Reduced(sandbox) = &view {
@@ -192,11 +213,6 @@ impl SandboxArgs {
             enforced.push(format!("Landlock (ABI {abi}) is enforced {enforcement}"));
         }
         command.view(view);
-        if let Some(paths) = self.paths.policy()? {
-            self.check_paths()?;
-            rules.policies.push(Box::new(paths));
-        }
-        self.determinism.apply(&mut rules);
         let sandboxed = Sandboxed {
             enforced,
             job: Job {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use nucleus_supervisor::{PathPolicy, PathRules};
+use nucleus_supervisor::PathRules;
 
 /// Rules on paths, enforced by a supervisor.
 #[derive(Debug, clap::Args)]
@@ -27,8 +27,8 @@ pub(crate) struct PathArgs {
 }
 
 impl PathArgs {
-    /// What enforces the rules, if there are any.
-    pub(crate) fn policy(&self) -> anyhow::Result<Option<PathPolicy>> {
+    /// The rules, if there are any.
+    pub(crate) fn rules(&self) -> anyhow::Result<Option<PathRules>> {
         if self.path_deny.is_empty() && self.path_hide.is_empty() {
             ensure!(
                 self.path_grant.is_empty(),
@@ -48,6 +48,6 @@ impl PathArgs {
         for path in &self.path_grant {
             rules.grant(path).context(failed)?;
         }
-        Ok(Some(PathPolicy::new(rules)))
+        Ok(Some(rules))
     }
 }

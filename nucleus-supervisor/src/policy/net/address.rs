@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 /// Families (`include/linux/socket.h`).
 pub(super) const AF_UNSPEC: u16 = 0;
-pub(super) const AF_UNIX: u16 = 1;
+pub(in crate::policy) const AF_UNIX: u16 = 1;
 pub(super) const AF_INET: u16 = 2;
 pub(super) const AF_INET6: u16 = 10;
 pub(super) const AF_NETLINK: u16 = 16;
@@ -19,7 +19,7 @@ const SUN_PATH: usize = 108;
 
 /// A socket address of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Address {
+pub(in crate::policy) enum Address {
     /// `AF_UNSPEC`: with connect(2), no peer any more.
     Unspecified,
     Inet(SocketAddr),
@@ -37,7 +37,7 @@ impl Address {
     /// # Errors
     ///
     /// It is too short for its family (EINVAL).
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Errno> {
+    pub(in crate::policy) fn parse(bytes: &[u8]) -> Result<Self, Errno> {
         let Some((&[low, high], rest)) = bytes.split_first_chunk() else {
             return Err(Errno::INVAL);
         };
@@ -117,7 +117,7 @@ pub(super) fn inet_bytes(address: SocketAddr, for_v6: bool) -> Vec<u8> {
 /// # Errors
 ///
 /// It is too long (ENAMETOOLONG).
-pub(super) fn unix_bytes(path: &[u8]) -> Result<Vec<u8>, Errno> {
+pub(in crate::policy) fn unix_bytes(path: &[u8]) -> Result<Vec<u8>, Errno> {
     if path.len() >= SUN_PATH {
         return Err(Errno::NAMETOOLONG);
     }

@@ -24,9 +24,9 @@ pub(in crate::policy) struct Caller<'a> {
 /// A duplicate of a caller's socket: the same socket, under a number that the
 /// caller cannot turn into another one.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(in crate::policy) struct Socket {
     fd: OwnedFd,
-    pub(super) family: u16,
+    pub(in crate::policy) family: u16,
     pub(super) kind: SocketType,
     pub(super) protocol: u32,
 }
@@ -72,7 +72,7 @@ impl<'a> Caller<'a> {
     }
 
     /// A duplicate of one of its sockets.
-    pub(super) fn socket(&self, number: u32) -> Result<Socket, Errno> {
+    pub(in crate::policy) fn socket(&self, number: u32) -> Result<Socket, Errno> {
         let fd = self.descriptor(number)?;
         Ok(Socket {
             family: sockopt::socket_domain(&fd)?.as_raw(),
@@ -200,6 +200,11 @@ impl Files {
             folder: folder.into_bytes(),
             umask,
         })
+    }
+
+    /// The caller's root.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 
     /// Opens what a path of the caller names, without access to its content.

@@ -33,7 +33,7 @@ pub(super) fn connect(guard: &Guard, request: &Request) -> Result<Decision, Fail
         Meant::Inet(bytes) => wait_connect(&caller, &socket, &bytes)?,
         Meant::Path(path) => caller.act(|files| {
             let peer = files.open(&path)?;
-            guard.may_reach(request, &peer)?;
+            guard.may_reach(request, files, &peer)?;
             let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
             wait_connect(&caller, &socket, &name)
         })?,
@@ -88,7 +88,11 @@ impl Guard {
 
 /// Connects; where the caller would block, waits for as long as the caller
 /// would.
-fn wait_connect(caller: &Caller<'_>, socket: &Socket, address: &[u8]) -> Result<(), Errno> {
+pub(in crate::policy) fn wait_connect(
+    caller: &Caller<'_>,
+    socket: &Socket,
+    address: &[u8],
+) -> Result<(), Errno> {
     let fd = socket.as_fd();
     let stream = socket.kind != SocketType::DGRAM;
     let connected = rustix::net::getpeername(fd).is_ok_and(|peer| peer.is_some());
@@ -132,7 +136,7 @@ pub(super) fn bind(guard: &Guard, request: &Request) -> Result<Decision, Failure
     match (socket.family, Address::parse(&bytes)?) {
         (AF_UNIX, Address::UnixPath(path)) => caller.act(|files| {
             let name = files.enter_folder_of(&path)?;
-            guard.may_make_here(request, name)?;
+            guard.may_make_here(request, files, name)?;
             sys::bind(fd, &unix_bytes(name)?)
         })?,
         // A name that the kernel chooses is nobody's.
@@ -177,7 +181,7 @@ pub(super) fn listen(guard: &Guard, request: &Request) -> Result<Decision, Failu
     done()
 }
 
-fn address_of(request: &Request) -> Result<Vec<u8>, Failure> {
+pub(in crate::policy) fn address_of(request: &Request) -> Result<Vec<u8>, Failure> {
     let bytes = request
         .memory()
         .socket_address(request.data().args[1], request.int(2))?;

@@ -4,9 +4,9 @@
 //! on a duplicate of its socket and with a copy of the address that nobody else
 //! can write to. The filter itself refuses what could get around that.
 
-mod address;
+pub(super) mod address;
 pub(super) mod caller;
-mod calls;
+pub(super) mod calls;
 mod consult;
 mod control;
 mod judge;
@@ -23,17 +23,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 
 use self::address::{AF_INET, AF_INET6};
-use self::caller::Socket;
+use self::caller::{Files, Socket};
 use self::consult::About;
 pub(crate) use self::judge::Judge;
 pub use self::rule::{NetRule, Ports, Protocol, RuleError};
 use crate::callback::Arbiter;
 use crate::resolver::Resolver;
-use crate::{Enforced, Enforcer, Policy, PolicyError, Registry, Request};
+use crate::{Enforced, Enforcer, PathRules, Policy, PolicyError, Registry, Request};
 
 /// Whom a program may talk to, and where it may listen.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +71,7 @@ pub(crate) struct Guard {
     own_network: bool,
     named: NamedSockets,
     arbiter: Option<Arbiter>,
+    paths: Option<PathRules>,
 }
 
 impl NetPolicy {
@@ -100,6 +102,7 @@ impl NetPolicy {
                 own_network,
                 named,
                 arbiter: None,
+                paths: None,
             },
             rules: words,
         })
@@ -115,6 +118,13 @@ impl NetPolicy {
             by: Enforcer::Listener,
         });
         self.guard.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Denies the named sockets that rules on paths deny, too.
+    #[must_use]
+    pub fn with_paths(mut self, rules: PathRules) -> Self {
+        self.guard.paths = Some(rules);
         self
     }
 
@@ -231,13 +241,21 @@ impl Guard {
 
     /// Whether a named socket may be talked to, by what it is and not by what
     /// it was called.
-    fn may_reach(&self, request: &Request, peer: &OwnedFd) -> Result<(), Errno> {
+    fn may_reach(&self, request: &Request, files: &Files, peer: &OwnedFd) -> Result<(), Errno> {
+        if let Some(rules) = &self.paths {
+            rules.judge(files.root(), peer.as_fd())?;
+        }
         let path = caller::path_of(peer.as_fd())?;
         self.may_use(request, Path::new(OsStr::from_bytes(&path)))
     }
 
     /// Whether a socket of this name may be made in the working directory.
-    fn may_make_here(&self, request: &Request, name: &[u8]) -> Result<(), Errno> {
+    fn may_make_here(&self, request: &Request, files: &Files, name: &[u8]) -> Result<(), Errno> {
+        if let Some(rules) = &self.paths {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let here = rustix::fs::open(c".", flags, Mode::empty())?;
+            rules.judge_name(files.root(), here.as_fd(), name)?;
+        }
         let folder = rustix::process::getcwd(Vec::new())?;
         let folder = Path::new(OsStr::from_bytes(folder.to_bytes()));
         self.may_use(request, &folder.join(OsStr::from_bytes(name)))

@@ -255,7 +255,7 @@ impl<'a> Sender<'a> {
             To::Bytes(name) => self.push(name, part, control, flags),
             To::Path(path) => self.caller.act(|files| {
                 let peer = files.open(path)?;
-                self.guard.may_reach(self.caller.request, &peer)?;
+                self.guard.may_reach(self.caller.request, files, &peer)?;
                 let name = unix_bytes(own_name(peer.as_fd()).as_bytes())?;
                 self.push(&name, part, control, flags)
             }),

@@ -13,6 +13,7 @@ mod open;
 mod proc;
 mod rules;
 mod scene;
+mod sockets;
 mod subject;
 mod traps;
 mod walk;
@@ -52,6 +53,8 @@ struct Judge {
     arbiter: Option<Arbiter>,
     /// Calls that only look are trapped, too.
     hiding: bool,
+    /// And those that lead unix sockets to paths.
+    sockets: bool,
 }
 
 impl fmt::Debug for PathPolicy {
@@ -72,6 +75,7 @@ impl PathPolicy {
                 rules,
                 arbiter: None,
                 hiding: false,
+                sockets: true,
             },
         }
     }
@@ -81,6 +85,22 @@ impl PathPolicy {
     #[must_use]
     pub fn ask(mut self, arbiter: Arbiter) -> Self {
         self.judge.arbiter = Some(arbiter);
+        self
+    }
+
+    /// The rules, to change them or to judge by them elsewhere, as
+    /// [`ExecPolicy::with_paths`](crate::ExecPolicy::with_paths) does.
+    #[must_use]
+    pub const fn rules(&self) -> &PathRules {
+        &self.judge.rules
+    }
+
+    /// Leaves named sockets to a policy on the network that judges them by the
+    /// same rules: [`NetPolicy::with_paths`](crate::NetPolicy::with_paths).
+    /// Without it unix sockets are streams or sequences of packets alone.
+    #[must_use]
+    pub const fn beside_network_policy(mut self) -> Self {
+        self.judge.sockets = false;
         self
     }
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::walk;
 use crate::policy::net::caller::path_of;
 
 /// What may be done with an object, and with all that is below it where no
@@ -195,6 +196,31 @@ impl PathRules {
         }
         *current = Arc::new(marks);
         Ok(Arc::clone(&current))
+    }
+
+    /// Judges an object of the program's view from `root` on, by itself and by
+    /// the folders above it.
+    pub(crate) fn judge(&self, root: BorrowedFd<'_>, object: BorrowedFd<'_>) -> Result<(), Errno> {
+        let marks = self.marks(root)?;
+        let stat = rustix::fs::fstat(object)?;
+        match walk::standing(&marks, root, object, &stat) {
+            // Nobody knows where it is.
+            Err(Errno::STALE) => Err(Errno::ACCESS),
+            standing => standing?.ok(),
+        }
+    }
+
+    /// Judges a name that is to be made in a folder.
+    pub(crate) fn judge_name(
+        &self,
+        root: BorrowedFd<'_>,
+        folder: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<(), Errno> {
+        self.judge(root, folder)?;
+        let id = FileId::of(&rustix::fs::fstat(folder)?);
+        let mark = self.marks(root)?.own(None, Some((id, name)));
+        mark.unwrap_or(PathMark::Grant).ok()
     }
 
     fn read(&self) -> Arc<Marks> {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::scene::Scene;
 use super::subject::Subject;
-use super::{Judge, attributes, look, names, open, xattr};
+use super::{Judge, attributes, look, names, open, sockets, xattr};
 use crate::{
     ArgTest, Decision, Failure, Handler, PolicyError, Refusal, Registry, Request, TrapError, When,
 };
@@ -96,6 +96,9 @@ const LOOKING: &[(&str, Handle)] = &[
     ("chroot", attributes::enter),
 ];
 
+/// Calls that lead a unix socket to a path.
+const NAMING_SOCKETS: &[(&str, Handle)] = &[("connect", sockets::connect), ("bind", sockets::bind)];
+
 /// What is nothing for a program under rules on paths: ways to objects that no
 /// path leads to, calls that would change what a path means, and attributes
 /// that are newer than what is known here. With what programs take for "there
@@ -134,8 +137,13 @@ pub(super) fn register(judge: Judge, registry: &mut Registry) -> Result<(), Poli
     let judge = Arc::new(judge);
     let with_path = When::test(ArgTest::LongNot { index: 1, value: 0 });
     let looking: &[_] = if judge.hiding { LOOKING } else { &[] };
+    let sockets: &[_] = if judge.sockets { NAMING_SOCKETS } else { &[] };
+    if judge.sockets {
+        sockets::refuse(native, registry)?;
+    }
     let calls = [
         (USING, When::Always),
+        (sockets, When::Always),
         (WITH_OR_WITHOUT_PATH, with_path),
         (looking, When::Always),
     ];

@@ -415,7 +415,7 @@ impl<'w> Walk<'w> {
 
 impl Walk<'_> {
     fn standing(&self, fd: BorrowedFd<'_>, stat: &rustix::fs::Stat) -> Result<PathMark, Errno> {
-        match standing(self.marks, &self.subject.root, fd, stat) {
+        match standing(self.marks, self.subject.root.as_fd(), fd, stat) {
             // Opened by somebody outside, and inherited: no rule of this view
             // can be about it.
             Err(Errno::STALE) if self.subject.is_foreign(fd)? => Ok(PathMark::Grant),
@@ -481,7 +481,7 @@ fn parent(folder: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 /// all of it is below that folder and denied, too.
 pub(super) fn standing(
     marks: &Marks,
-    root: &OwnedFd,
+    root: BorrowedFd<'_>,
     object: BorrowedFd<'_>,
     stat: &rustix::fs::Stat,
 ) -> Result<PathMark, Errno> {
@@ -519,7 +519,7 @@ pub(super) fn standing(
 /// The folder that a file is in and its name there; `None` for one that no
 /// folder holds, such as a pipe or what was removed.
 fn holder(
-    root: &OwnedFd,
+    root: BorrowedFd<'_>,
     object: BorrowedFd<'_>,
     stat: &rustix::fs::Stat,
 ) -> Result<Option<(OwnedFd, Vec<u8>)>, Errno> {
