@@ -12,6 +12,7 @@ pub mod anybody;
 pub mod elf32;
 pub mod elf64;
 pub mod kernel;
+pub mod net;
 pub mod nucleus;
 pub mod require;
 pub mod scratch;

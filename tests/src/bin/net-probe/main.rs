@@ -2,14 +2,16 @@
 //! the errno that it ended with, 0 when it worked.
 //!
 //! `net-probe attempts ALLOWED DENIED`, two ports of 127.0.0.1 for TCP and UDP;
-//! `net-probe race ALLOWED DENIED`; `net-probe 32-bit`;
-//! `net-probe blocked FULL ALLOWED`; `net-probe lookup NAME PORT`;
+//! `net-probe race ALLOWED DENIED TRIES`; `net-probe knock ALLOWED DENIED`, for
+//! ever; `net-probe 32-bit`; `net-probe blocked FULL ALLOWED`;
+//! `net-probe lookup NAME PORT`; `net-probe reuse ALLOWED TRIES`;
 //! `net-probe inherited NAME`, an abstract socket of the host's network.
 
 #![allow(unsafe_code, reason = "attacks are raw system calls")]
 #![allow(clippy::print_stdout, reason = "the results")]
 #![cfg(target_pointer_width = "64")]
 
+mod others;
 mod raw;
 mod threads;
 
@@ -22,17 +24,20 @@ use raw::{
 
 fn main() {
     let words: Vec<_> = std::env::args().skip(1).collect();
-    let number = |index: usize| {
+    let long = |index: usize| -> u64 {
         words
             .get(index)
             .and_then(|word| word.parse().ok())
             .unwrap_or(0)
     };
+    let number = |index| u16::try_from(long(index)).unwrap_or(0);
     match words.first().map(String::as_str) {
         Some("attempts") => attempts(number(1), number(2)),
-        Some("race") => threads::race(number(1), number(2)),
+        Some("race") => threads::race(number(1), number(2), long(3)),
+        Some("knock") => threads::knock(number(1), number(2)),
+        Some("reuse") => others::reuse(number(1), long(2)),
         Some("blocked") => threads::blocked(number(1), number(2)),
-        Some("32-bit") => in_32_bits(),
+        Some("32-bit") => others::in_32_bits(),
         Some("inherited") => inherited(words.get(1).map_or("", String::as_str)),
         Some("lookup") => lookup(words.get(1).map_or("", String::as_str), number(2)),
         _ => std::process::exit(2),
@@ -67,6 +72,8 @@ fn attempts(allowed: u16, denied: u16) {
     sends(allowed, &wanted);
     sockets();
     ports(denied);
+    others::listeners();
+    others::changed_by_a_sibling(wanted);
 }
 
 fn addresses(allowed: u16, wanted: &[u8]) {
@@ -111,6 +118,18 @@ fn sends(allowed: u16, wanted: &[u8; 16]) {
         "sendmmsg sends but the first",
         if sent == 1 { -1 } else { 0 },
     );
+    let one = Message::new(&may, &piece, &tos);
+    let words = one.words().map(u64::to_ne_bytes).concat();
+    let message_at = |place: u64| call(libc::SYS_sendmsg, &[udp(), place, 0]);
+    let whole = border(false);
+    put(&words, whole - 20);
+    say("sendmsg across pages", message_at(whole - 20));
+    let cut = border(true);
+    put(&words[..20], cut - 20);
+    say("sendmsg off the page", message_at(cut - 20));
+    let far = [8, 1];
+    let unreadable = Message::new(&may, &far, &tos);
+    say("sendmsg of nothing", message_at(at(&unreadable)));
     let other = [both[1]];
     say(
         "sendmmsg",
@@ -165,36 +184,6 @@ fn ports(denied: u16) {
     say("bind to any", bind(own, 0));
     say("listen", call(libc::SYS_listen, &[own, 1]));
     say("listen unbound", call(libc::SYS_listen, &[tcp(), 1]));
-}
-
-/// `socketcall(SYS_SOCKET, ...)` as a 32-bit program makes it.
-#[cfg(target_arch = "x86_64")]
-fn in_32_bits() {
-    const SOCKETCALL: u64 = 102;
-    let mut result = SOCKETCALL;
-    // SAFETY: the call only looks at its arguments, of which none is valid; the
-    // kernel clears r8 to r11 on its way back from it.
-    unsafe {
-        std::arch::asm!(
-            "push rbx",
-            "mov ebx, 1",
-            "int 0x80",
-            "pop rbx",
-            inout("rax") result,
-            in("rcx") 0,
-            out("r8") _,
-            out("r9") _,
-            out("r10") _,
-            out("r11") _,
-        );
-    }
-    // The result is an int.
-    say("socketcall", result.cast_signed() << 32 >> 32);
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn in_32_bits() {
-    std::process::exit(2);
 }
 
 /// Sends to an abstract name by a socket on stdin.

@@ -78,6 +78,17 @@ pub(crate) fn connect(socket: u64, address: &[u8]) -> i64 {
     )
 }
 
+/// The port that a socket is connected to; 0 for none.
+pub(crate) fn peer_port(socket: u64) -> u16 {
+    let name = [0_u8; 16];
+    let length = 16_u32;
+    if call(libc::SYS_getpeername, &[socket, at(&name), at(&length)]) < 0 {
+        return 0;
+    }
+    let [_, _, high, low, ..] = std::hint::black_box(name);
+    u16::from_be_bytes([high, low])
+}
+
 pub(crate) fn sendto(socket: u64, flags: i32, address: &[u8]) -> i64 {
     let data = at(b"x");
     let flags = u64::from(flags.cast_unsigned());

@@ -1,18 +1,16 @@
 //! Attempts with several threads.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::raw::{Message, at, call, connect, loopback, tcp, udp};
+use crate::raw::{Message, at, call, connect, control, loopback, peer_port, sendto, tcp, udp};
 use crate::say;
 
-/// How long is raced.
-const RACE: Duration = Duration::from_secs(3);
-
-/// Connects and sends while another thread changes the port of the address and
-/// the pointer to it. Says how often each was tried.
-pub(crate) fn race(allowed: u16, denied: u16) {
+/// Connects and sends while another thread changes the port of the address, the
+/// pointer to it, the control message and where the data are. Says how often
+/// each was tried, and how many sockets were connected where they may not be.
+pub(crate) fn race(allowed: u16, denied: u16, tries: u64) {
     let over = AtomicBool::new(false);
     // In memory that two threads may write to.
     let bytes = loopback(allowed);
@@ -22,39 +20,88 @@ pub(crate) fn race(allowed: u16, denied: u16) {
         .map(|word| AtomicU16::new(u16::from_ne_bytes(*word)))
         .collect();
     let other = loopback(denied);
-    let piece = [at(b"x"), 1];
-    let [_name, length, rest @ ..] = Message::new(&bytes, &piece, &[]).words();
-    let name = AtomicU64::new(at(address.as_slice()));
-    let message: Vec<_> = [name, AtomicU64::new(length)]
-        .into_iter()
-        .chain(rest.map(AtomicU64::new))
+    let data = at(b"x");
+    let piece = [AtomicU64::new(data), AtomicU64::new(1)];
+    let still = [data, 1];
+    let route = control(
+        libc::IPPROTO_IP,
+        libc::IP_TOS,
+        &[131, 7, 4, 127, 0, 0, 1, 0],
+    );
+    let options: Vec<_> = route
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|word| AtomicU32::new(u32::from_ne_bytes(*word)))
         .collect();
-    let (port, name) = (&address[1], &message[0]);
+    let shared = |message: Message| message.words().map(AtomicU64::new);
+    let message = shared(Message::new(&bytes, &still, &[]));
+    message[0].store(at(address.as_slice()), Ordering::Relaxed);
+    let dressed = shared(Message::new(&bytes, &still, &route));
+    dressed[2].store(at(&piece), Ordering::Relaxed);
+    dressed[4].store(at(options.as_slice()), Ordering::Relaxed);
+    let (port, name, kind) = (&address[1], &message[0], &options[3]);
     thread::scope(|scope| {
         scope.spawn(|| {
+            let sides = [
+                (denied, at(&other), RETURN_OPTIONS, 8),
+                (allowed, at(address.as_slice()), libc::IP_TOS, data),
+            ];
             while !over.load(Ordering::Relaxed) {
-                for (number, pointer) in [(denied, at(&other)), (allowed, at(address.as_slice()))] {
+                for (number, pointer, option, base) in sides {
                     port.store(number.to_be(), Ordering::Relaxed);
                     name.store(pointer, Ordering::Relaxed);
+                    kind.store(option.cast_unsigned(), Ordering::Relaxed);
+                    piece[0].store(base, Ordering::Relaxed);
                 }
             }
         });
-        let end = Instant::now() + RACE;
-        let (mut tries, mut through) = (0_u64, 0_u64);
+        let (mut through, mut astray) = (0_u64, 0_u64);
         let by_udp = udp();
-        while Instant::now() < end {
-            let socket = tcp();
-            let connected = call(libc::SYS_connect, &[socket, at(address.as_slice()), 16]);
-            through += u64::from(connected == 0);
+        let place = at(address.as_slice());
+        for round in 0..tries {
+            let stream = round % 16 == 0;
+            let socket = if stream { tcp() } else { udp() };
+            through += u64::from(call(libc::SYS_connect, &[socket, place, 16]) == 0);
+            astray += u64::from(peer_port(socket) == denied);
+            if stream {
+                end_at_once(socket);
+            }
             call(libc::SYS_close, &[socket]);
-            through +=
-                u64::from(call(libc::SYS_sendmsg, &[by_udp, at(message.as_slice()), 0]) == 1);
-            tries += 2;
+            let sent = [
+                call(libc::SYS_sendmsg, &[by_udp, at(&message), 0]),
+                call(libc::SYS_sendto, &[by_udp, data, 1, 0, place, 16]),
+                call(libc::SYS_sendmsg, &[by_udp, at(&dressed), 0]),
+            ];
+            through += sent.iter().filter(|sent| **sent == 1).count() as u64;
         }
         over.store(true, Ordering::Relaxed);
-        println!("tries: {tries}");
+        println!("tries: {}", 4 * tries);
         println!("through: {through}");
+        println!("astray: {astray}");
     });
+}
+
+/// `IP_RETOPTS`, which sets a source route (`include/uapi/linux/in.h`).
+const RETURN_OPTIONS: i32 = 7;
+
+/// Nothing waits for the last packets of a connection, of which there are many.
+fn end_at_once(socket: u64) {
+    let linger = [1_i32, 0];
+    let level = u64::from(libc::SOL_SOCKET.cast_unsigned());
+    let name = u64::from(libc::SO_LINGER.cast_unsigned());
+    call(libc::SYS_setsockopt, &[socket, level, name, at(&linger), 8]);
+}
+
+/// Connects where it may and sends where it may not, until it is ended.
+pub(crate) fn knock(allowed: u16, denied: u16) {
+    let by_udp = udp();
+    loop {
+        let socket = tcp();
+        connect(socket, &loopback(allowed));
+        call(libc::SYS_close, &[socket]);
+        sendto(by_udp, 0, &loopback(denied));
+    }
 }
 
 /// One thread connects where nobody accepts; others connect meanwhile. Then it

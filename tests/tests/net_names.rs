@@ -1,0 +1,121 @@
+//! Names of hosts: which are looked up, and what they admit.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use nucleus_tests::anybody::NOBODY;
+use nucleus_tests::net::{Place, Port};
+use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::require;
+
+fn place(user: Option<u32>) -> Place {
+    Place::new(user, env!("CARGO_BIN_EXE_net-probe"))
+}
+
+/// A DNS server that knows every name, and tells which it was asked for.
+fn name_server(address: IpAddr) -> (String, Receiver<Vec<u8>>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let own = socket.local_addr().unwrap().to_string();
+    let (send, asked) = channel();
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query) {
+            let question = &query[12..length];
+            let name = &question[..question.len() - 4];
+            let asks_v4 = question[question.len() - 3] == 1;
+            let mut answer = query[..2].to_vec();
+            answer.extend([0x81, 0x80, 0, 1, 0, u8::from(asks_v4), 0, 0, 0, 0]);
+            answer.extend(question);
+            if let (true, IpAddr::V4(v4)) = (asks_v4, address) {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+                answer.extend(v4.octets());
+            }
+            socket.send_to(&answer, client).unwrap();
+            if send.send(name.to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    (own, asked)
+}
+
+/// An address of this machine that is not its loopback device's.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("198.51.100.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+fn names(user: Option<u32>) {
+    let Some(address) = own_address() else {
+        nucleus_tests::require::say("no address but that of the loopback device");
+        return;
+    };
+    let place = place(user);
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let rule = format!("*.example.test:{port}");
+    for view in [&[][..], &["--host"]] {
+        let (server, asked) = name_server(address);
+        let options = [
+            "--net-allow",
+            &rule,
+            "--net-deny",
+            "bad.example.test",
+            "--dns",
+            &server,
+        ];
+        let lookup = |name: &str| {
+            let words = [view, &options, &["--", "./probe", "lookup", name, &port]].concat();
+            place.run(&words).code(0).out().to_owned()
+        };
+        let reached = format!("{address}:{port}");
+        assert_eq!(
+            lookup("good.example.test"),
+            format!("{reached}: 0\n"),
+            "{view:?}"
+        );
+        let questions: Vec<_> = asked.try_iter().collect();
+        assert!(!questions.is_empty());
+        // The address alone is not enough, and other names are not looked up.
+        assert_eq!(
+            lookup(&address.to_string()),
+            format!("{reached}: {}\n", libc::EACCES)
+        );
+        for name in ["bad.example.test", "example.test", "other.test"] {
+            assert!(lookup(name).starts_with("no address: "), "{name}");
+        }
+        assert_eq!(asked.try_iter().count(), 0, "nothing else left the sandbox");
+    }
+}
+
+#[test]
+fn a_name_admits_the_addresses_that_it_has() {
+    require!(userns);
+    names(None);
+}
+
+#[test]
+fn a_name_admits_the_addresses_that_it_has_for_nobody() {
+    require!(root, userns);
+    names(Some(NOBODY));
+}
+
+#[test]
+fn a_name_does_not_lead_to_the_host() {
+    require!(userns);
+    let place = place(None);
+    let (server, _asked) = name_server([127, 0, 0, 1].into());
+    let port = Port::open();
+    let options = ["--net-allow", "rebound.test", "--dns", &server];
+    let words = [
+        &options[..],
+        &["--", "./probe", "lookup", "rebound.test", &port.number()],
+    ];
+    let output = place.run(&words.concat()).code(0);
+    assert!(output.out().starts_with("no address: "), "{}", output.out());
+    assert!(port.is_untouched());
+}
