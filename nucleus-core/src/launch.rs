@@ -27,7 +27,7 @@ use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::reduced;
 use crate::report::Report;
 use crate::stat;
-use crate::stdio::{Stdio, above_streams};
+use crate::stdio::{Stdio, above_streams, refuse_folder};
 use crate::strings::c_string;
 use crate::sys::{self, CStringArray, Cloned};
 
@@ -240,6 +240,9 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
         let ends = command.streams[index]
             .open(stream)
             .map_err(parent("prepare a standard stream"))?;
+        if !matches!(command.view, View::Host) {
+            refuse_folder(stream, ends.program.as_ref())?;
+        }
         program_ends[index] = ends.program;
         parent_ends[index] = ends.parent;
     }

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::error::LaunchError;
 use crate::plan::Stream;
 
 /// Where a standard stream of the program comes from or goes to; as
@@ -33,6 +35,27 @@ impl From<File> for Stdio {
     fn from(file: File) -> Self {
         Self::Fd(file.into())
     }
+}
+
+/// Fails if a stream that the program of a sandbox gets is a folder. By `..` it
+/// leads to all of the host that the mounts hide, and by `fchmodat(2)`, which
+/// Landlock does not see, to the modes and times of whatever is its user's there.
+pub(crate) fn refuse_folder(stream: Stream, end: Option<&OwnedFd>) -> Result<(), LaunchError> {
+    let inherited = || match stream {
+        Stream::Stdin => rustix::stdio::stdin(),
+        Stream::Stdout => rustix::stdio::stdout(),
+        Stream::Stderr => rustix::stdio::stderr(),
+    };
+    let stat = rustix::fs::fstat(end.map_or_else(inherited, AsFd::as_fd));
+    // One that is closed leads nowhere.
+    let is_folder =
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    if is_folder {
+        return Err(LaunchError::FolderAsStream {
+            stream: stream.to_string(),
+        });
+    }
+    Ok(())
 }
 
 /// A stream made ready: the program's end, and the parent's end of a pipe.

@@ -47,6 +47,16 @@ const EXPECTED: &[(&str, i32)] = &[
     ("utimensat", libc::EROFS),
     ("setxattr", libc::EROFS),
     ("device node", libc::EACCES),
+    ("write /usr by the own root", libc::EROFS),
+    ("write by init's root", libc::EACCES),
+    ("write init's program", libc::EACCES),
+    ("read init's maps", libc::EACCES),
+    ("read init's stack", libc::EACCES),
+    ("set attributes of a program", libc::EROFS),
+    ("fsetxattr", libc::EROFS),
+    ("removexattr", libc::EROFS),
+    ("rename a program", libc::EROFS),
+    ("remove a program", libc::EROFS),
     ("open /dev/kmsg", libc::ENOENT),
     ("open /dev/mem", libc::ENOENT),
     ("open_by_handle_at", libc::EPERM),
@@ -62,6 +72,11 @@ const EXPECTED: &[(&str, i32)] = &[
     ("unshare user", libc::EPERM),
     ("unshare mount", libc::EPERM),
     ("unshare net", libc::EPERM),
+    ("unshare pid", libc::EPERM),
+    ("unshare ipc", libc::EPERM),
+    ("unshare uts", libc::EPERM),
+    ("unshare cgroup", libc::EPERM),
+    ("unshare time", libc::EPERM),
     ("clone user", libc::EPERM),
     ("clone3 user", libc::ENOSYS),
     ("setuid 0", libc::EINVAL),
@@ -75,10 +90,12 @@ const EXPECTED: &[(&str, i32)] = &[
     ("swapon", libc::EPERM),
     ("acct", libc::EPERM),
     ("syslog", libc::EPERM),
+    ("kill init", libc::EPERM),
     ("ptrace init", libc::EPERM),
     ("read init by process_vm_readv", libc::EPERM),
     ("take a descriptor of init", libc::EPERM),
     ("int 0x80", -libc::SIGSYS),
+    ("x32", -libc::SIGSYS),
     ("bpf", libc::EPERM),
     ("perf_event_open", libc::EPERM),
     ("userfaultfd", libc::EPERM),
@@ -94,6 +111,7 @@ const EXPECTED: &[(&str, i32)] = &[
     ("AF_ALG", libc::EPERM),
     ("TIPC", libc::EPERM),
     ("MPTCP", libc::EPROTONOSUPPORT),
+    ("every other family", libc::EPERM),
     ("TIOCSTI", libc::EIO),
     ("TIOCLINUX", libc::EIO),
     ("signal the host", libc::ESRCH),
@@ -109,6 +127,7 @@ const EXPECTED: &[(&str, i32)] = &[
 const BY_THE_FILTER: &[&str] = &[
     "MPTCP",
     "add_key",
+    "every other family",
     "fanotify_init",
     "io_uring_setup",
     "keyctl",
@@ -241,22 +260,116 @@ fn other_walls_than_the_filter_hold() {
 
 #[test]
 fn a_submount_of_a_read_only_volume_is_read_only() {
-    require!(root, mapped_ids, tool("unshare"), tool("mount"));
-    let place = Place::new(0);
-    let volume = place.scratch.file("volume");
-    fs::create_dir_all(volume.join("below")).unwrap();
-    let script = "mount -t tmpfs -o mode=777 none volume/below && \
-                  ./nucleus run -v volume:/data:ro -- ./probe write /data/below/new && \
-                  ./nucleus run -v volume:/data:rw -- ./probe write /data/below/new";
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
-        .current_dir(place.scratch.path())
-        .output()
-        .unwrap()
-        .code(0);
-    // A volume that is writable shows that the probe would have found a way.
-    let lines: Vec<_> = output.out().lines().collect();
-    assert_eq!(lines, [libc::EROFS.to_string(), "0".to_owned()]);
+    require!(
+        root,
+        userns,
+        mapped_ids,
+        tool("unshare"),
+        tool("mount"),
+        tool("setpriv")
+    );
+    for user in [0, NOBODY] {
+        let place = Place::new(user);
+        let volume = place.scratch.file("volume");
+        fs::create_dir_all(volume.join("below")).unwrap();
+        let run = |mode: &str| {
+            format!(
+                "setpriv --reuid {user} --regid {user} --clear-groups \
+                 ./nucleus run -v volume:/data:{mode} -- ./probe write /data/below/new"
+            )
+        };
+        let script = format!(
+            "mount -t tmpfs -o mode=777 none volume/below && {} && {}",
+            run("ro"),
+            run("rw")
+        );
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script])
+            .current_dir(place.scratch.path())
+            .output()
+            .unwrap()
+            .code(0);
+        // A volume that is writable shows that the probe would have found a way.
+        let lines: Vec<_> = output.out().lines().collect();
+        assert_eq!(lines, [libc::EROFS.to_string(), "0".to_owned()]);
+    }
+}
+
+/// A standard stream may be anything; a folder would lead out of the sandbox.
+#[test]
+fn no_descriptor_leads_out() {
+    require!(root, userns);
+    for user in [0, NOBODY] {
+        let place = Place::new(user);
+        let script = "exec 7</ 8<probe; exec ./nucleus run -- sh -c \
+            'ls /proc/self/fd; cat /proc/self/fd/7/etc/hostname /dev/fd/8'";
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", script])
+            .current_dir(place.scratch.path())
+            .stdin(Stdio::null());
+        if user != 0 {
+            shell.uid(user).gid(user);
+        }
+        let output = shell.output().unwrap().code(1);
+        assert_eq!(output.out(), "0\n1\n2\n3\n");
+        let folder = fs::File::open(place.scratch.path()).unwrap();
+        let mut run = place.command(&["run", "--", "true"]);
+        let output = run.stdin(folder).output().unwrap().code(125);
+        let said = "standard input is a folder of the host";
+        assert!(output.err().contains(said), "{}", output.err());
+    }
+}
+
+/// A copy of a program that its owner, root, has let anybody run as root.
+#[test]
+fn a_set_user_id_program_gives_nobody_another_user() {
+    use std::os::unix::fs::chown;
+    require!(root, userns, tool("id"));
+    for user in [0, NOBODY] {
+        let place = Place::new(user);
+        let id = nucleus_tests::require::find("id").unwrap();
+        fs::copy(id, place.scratch.file("id")).unwrap();
+        let plain = place.run(&["run", "--", "./id", "-u"]).code(0);
+        chown(place.scratch.file("id"), Some(0), Some(0)).unwrap();
+        let bits = Permissions::from_mode(0o6755);
+        fs::set_permissions(place.scratch.file("id"), bits).unwrap();
+        for options in [&[][..], &["--no-landlock"]] {
+            let words = [&["run"], options, &["--", "./id", "-u"]].concat();
+            assert_eq!(place.run(&words).code(0).out(), plain.out());
+        }
+    }
+}
+
+/// x32 and 32-bit calls end as the help of --allow-arch says: by SIGSYS without
+/// it, with it as the kernel has them.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_of_other_architectures_need_to_be_allowed() {
+    require!(root, userns, landlock(1));
+    for user in [0, NOBODY] {
+        let place = Place::new(user);
+        for call in ["int80", "x32"] {
+            let killed = place.run(&["run", "--", "./probe", call]);
+            assert_eq!(killed.status.code(), Some(128 + libc::SIGSYS), "{call}");
+            let explained = place.run(&["run", "--explain", "--", "./probe", call]);
+            let (name, option) = match call {
+                "x32" => ("getpid() (x32)", "--allow-arch x32"),
+                _ => ("getpid() (i386)", "--allow-arch x86"),
+            };
+            let said = explained.err();
+            assert!(
+                said.contains(name) && said.contains(option),
+                "{call}: {said}"
+            );
+        }
+        let allowed = place
+            .run(&["run", "--allow-arch", "x32", "--", "./probe", "x32"])
+            .code(0);
+        // CONFIG_X86_X32_ABI is off in most kernels.
+        let answer: i64 = allowed.out().trim().parse().unwrap();
+        assert!(answer > 0 || answer == -i64::from(libc::ENOSYS), "{answer}");
+    }
 }
 
 #[test]

@@ -315,6 +315,16 @@ pub enum LaunchError {
         signal: i32,
     },
 
+    /// A standard stream would be a way out of the sandbox.
+    #[error(
+        "{stream} is a folder of the host, from which the program could reach all others; \
+         connect it to a file, or show the folder with --volume"
+    )]
+    FolderAsStream {
+        /// Which.
+        stream: String,
+    },
+
     /// clone3 is not there, and nothing else starts a process in a cgroup.
     #[error(
         "could not start the program in its cgroup: clone3 is hidden by a filter on nucleus, \
