@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nucleus_seccomp::Action;
 use rustix::io::Errno;
 
-use crate::error::LaunchError;
+use crate::error::{KeptLayerError, LaunchError};
 use crate::launch::namespaces_refused;
 use crate::message::Message;
 use crate::mounted_on::MountedOn;
@@ -121,6 +121,17 @@ impl Autopsy {
                 value: limit.value,
                 source: errno.into(),
             },
+            Some(Step::EnterImage(overlay))
+                if failure.fault.call == Call::MountOverlay && overlay.kept.is_some() =>
+            {
+                let path = overlay.kept.map(|kept| self.taken(kept));
+                KeptLayerError::Mount {
+                    path: path.unwrap_or_default(),
+                    over: self.taken(overlay.lower),
+                    source: errno.into(),
+                }
+                .into()
+            }
             Some(Step::Overlay(overlay) | Step::EnterImage(overlay))
                 if failure.fault.call == Call::MountOverlay =>
             {

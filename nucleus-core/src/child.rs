@@ -46,6 +46,8 @@ pub struct Child {
     autopsy: Autopsy,
     /// The upper layer of a folder that is not to change by itself.
     written: Option<(OwnedFd, Layers)>,
+    /// Nobody else may use the layer that is kept until then.
+    _kept: Option<OwnedFd>,
     /// How the program ended, once init has said it.
     ended: Option<Message>,
     /// Init has been waited for.
@@ -62,6 +64,8 @@ pub(crate) struct Launched {
     pub(crate) gate: OwnedFd,
     pub(crate) autopsy: Autopsy,
     pub(crate) layers: Option<Layers>,
+    /// What locks the layer that is kept.
+    pub(crate) kept: Option<OwnedFd>,
     pub(crate) parent_ends: [Option<OwnedFd>; 3],
     /// The program gets a terminal of its own.
     pub(crate) terminal: bool,
@@ -77,6 +81,7 @@ impl Child {
             gate,
             autopsy,
             layers,
+            kept,
             parent_ends: [stdin, stdout, stderr],
             terminal,
         } = launched;
@@ -111,6 +116,7 @@ impl Child {
             gate: Some(gate),
             autopsy,
             written: upper.zip(layers),
+            _kept: kept,
             ended: None,
             reaped: false,
             init_killed: false,

@@ -27,6 +27,9 @@ pub(crate) struct Host {
     /// The ids that there are here: each first one, and the one behind the last.
     pub(crate) user_extents: Vec<(u32, u32)>,
     pub(crate) group_extents: Vec<(u32, u32)>,
+    /// The id on the disk of what such programs wrote to a layer that is kept:
+    /// none of them ever has it.
+    pub(crate) keeper: Option<u32>,
     /// For choosing among ids.
     pub(crate) random: u32,
     pub(crate) home: Option<PathBuf>,
@@ -116,6 +119,7 @@ impl Host {
             uid,
             random,
             guest,
+            keeper: keeper_id(&user_extents).filter(|id| keeper_id(&group_extents) == Some(*id)),
             user_extents,
             group_extents,
             gid: rustix::process::getegid().as_raw(),
@@ -162,11 +166,21 @@ fn guest_id(extents: &[(u32, u32)], random: u32) -> Option<u32> {
     const SPARE: u32 = 10_000;
     let extents = extents.iter().copied();
     let (first, end) = extents.max_by_key(|(first, end)| end - first)?;
-    if first <= GUEST_IDS.start && GUEST_IDS.end <= end {
+    if first <= GUEST_IDS.start && GUEST_IDS.end < end {
         return Some(GUEST_IDS.start + random % (GUEST_IDS.end - GUEST_IDS.start));
     }
     // Below nobody, 65534, who owns what has no owner.
     (end - first > SPARE).then(|| end - 16 - random % (SPARE / 10))
+}
+
+/// The id next to those of [`guest_id`].
+fn keeper_id(extents: &[(u32, u32)]) -> Option<u32> {
+    let highest = guest_id(extents, 0)?;
+    Some(if highest == GUEST_IDS.start {
+        GUEST_IDS.end
+    } else {
+        highest + 1
+    })
 }
 
 /// The ids that a `uid_map` has: each first one, and the one behind the last.
@@ -307,5 +321,13 @@ mod tests {
         check("0 1000 1\n1 100000 65536\n", 0, Some(65521));
         check("0 1000 1\n", 7, None);
         check("", 7, None);
+    }
+
+    #[test]
+    fn what_guests_keep_is_no_guest_s() {
+        let check = |map, expected| assert_eq!(keeper_id(&id_extents(map)), expected);
+        check("0 0 4294967295\n", Some(0x7fff_0000));
+        check("0 100000 65536\n", Some(65521));
+        check("0 1000 1\n", None);
     }
 }

@@ -17,7 +17,7 @@ use crate::ids;
 use crate::mounts::{self, Trees};
 use crate::network::{self, Making};
 use crate::oom;
-use crate::overlay;
+use crate::overlay::{self, Overlay};
 use crate::plan::{Step, Stream};
 use crate::privileges;
 use crate::report::{Call, Context, Failure, Fault, Report, Stage};
@@ -125,6 +125,12 @@ impl<'a> State<'a> {
         })
     }
 
+    fn lay_over(&mut self, overlay: &Overlay) -> Result<OwnedFd, Fault> {
+        let lower = self.trees.get(overlay.lower)?;
+        let kept = overlay.kept.map(|number| self.trees.get(number));
+        overlay::mount(lower, kept.transpose()?, overlay)
+    }
+
     fn run(&mut self, step: &'a Step, prepared: &Prepared<'_>) -> Result<(), Fault> {
         match step {
             Step::HideCommandLine => {
@@ -164,7 +170,7 @@ impl<'a> State<'a> {
                 secret::place(secret, source.as_fd())
             }
             Step::EnterImage(overlay) => {
-                overlay::mount(self.trees.get(overlay.lower)?, overlay)?;
+                self.lay_over(overlay)?;
                 mounts::change_root(&overlay.target)
             }
             Step::Provide {
@@ -173,7 +179,7 @@ impl<'a> State<'a> {
                 replace,
             } => mounts::provide_file(path, content, *replace),
             Step::Overlay(overlay) => {
-                self.upper = Some(overlay::mount(self.trees.get(overlay.lower)?, overlay)?);
+                self.upper = Some(self.lay_over(overlay)?);
                 Ok(())
             }
             Step::Tmpfs {

@@ -28,6 +28,7 @@ use crate::landlock::LandlockPolicy;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Isolation {
     pub(crate) rootfs: Option<(PathBuf, RootMode)>,
+    pub(crate) rootfs_upper: Option<PathBuf>,
     pub(crate) copy_on_write: Option<(PathBuf, PathBuf)>,
     /// Source and target.
     pub(crate) secrets: Vec<(PathBuf, PathBuf)>,
@@ -86,7 +87,8 @@ pub enum RootMode {
     /// Read and execute.
     #[default]
     ReadOnly,
-    /// Write, to memory: nothing of it is left when the program has ended.
+    /// Write, to memory: nothing of it is left when the program has ended,
+    /// unless it is kept by [`Isolation::rootfs_upper`].
     Overlay,
 }
 
@@ -217,6 +219,7 @@ impl Isolation {
     pub fn new() -> Self {
         Self {
             rootfs: None,
+            rootfs_upper: None,
             copy_on_write: None,
             secrets: Vec::new(),
             volumes: Vec::new(),
@@ -269,6 +272,17 @@ impl Isolation {
     #[must_use]
     pub fn rootfs(mut self, source: impl AsRef<Path>, mode: RootMode) -> Self {
         self.rootfs = Some((source.as_ref().to_owned(), mode));
+        self
+    }
+
+    /// Keeps what is written over the root directory of
+    /// [`RootMode::Overlay`] in `folder`: the next run with the same two sees
+    /// it. The folder must be there, on a file system with extended attributes,
+    /// and is one run's at a time, of one user and one root directory
+    /// ([`KeptLayerError`](crate::KeptLayerError)).
+    #[must_use]
+    pub fn rootfs_upper(mut self, folder: impl AsRef<Path>) -> Self {
+        self.rootfs_upper = Some(folder.as_ref().to_owned());
         self
     }
 

@@ -23,6 +23,7 @@ use crate::init::{self, Init};
 use crate::interpret::Prepared;
 use crate::layout::{self, Held, Layout};
 use crate::network::{self, Making};
+use crate::overlay::KeptLayer;
 use crate::plan::{Namespaces, Plan, Reaping, Step, Stream};
 use crate::reduced;
 use crate::report::Report;
@@ -277,6 +278,12 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
         0..0
     };
     let report = Report::new().map_err(parent("map memory for the child's report"))?;
+    let kept = strings.held.kept.as_ref();
+    let kept = kept.map(KeptLayer::prepare).transpose()?;
+    let kept = kept
+        .map(above_streams)
+        .transpose()
+        .map_err(parent("move a descriptor"))?;
 
     let init = {
         let init = Init {
@@ -333,6 +340,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 .iter()
                 .any(|step| matches!(step, Step::NewTerminal(_))),
             layers: strings.held.layers,
+            kept,
             autopsy: Autopsy {
                 exec: command
                     .filter

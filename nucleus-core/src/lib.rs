@@ -71,7 +71,8 @@ pub use capability::Capability;
 pub use child::Child;
 pub use command::{Command, View};
 pub use error::{
-    Cause, ChangesError, IdError, LaunchError, PolicyError, TargetError, UnknownCapability,
+    Cause, ChangesError, IdError, KeptLayerError, LaunchError, PolicyError, TargetError,
+    UnknownCapability,
 };
 pub use ids::IdRange;
 pub use isolation::{

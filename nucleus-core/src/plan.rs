@@ -378,6 +378,16 @@ impl fmt::Display for Step {
             Self::Symlink { target, path } => write!(f, "link {path:?} to {target:?}"),
             Self::Place { tree, path } => write!(f, "place tree {tree} at {path:?}"),
             Self::Secret(Secret { target, .. }) => write!(f, "copy a secret to {target:?}"),
+            Self::EnterImage(Overlay {
+                lower,
+                kept: Some(kept),
+                ..
+            }) => {
+                write!(
+                    f,
+                    "enter tree {lower} as the root, under the layer in tree {kept}"
+                )
+            }
             Self::EnterImage(Overlay { lower, .. }) => {
                 write!(f, "enter tree {lower} as the root, under a layer in memory")
             }

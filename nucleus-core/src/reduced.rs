@@ -58,6 +58,7 @@ pub(crate) fn steps(
 fn refuse(sandbox: &Isolation) -> Result<(), LaunchError> {
     let Isolation {
         rootfs,
+        rootfs_upper,
         copy_on_write,
         secrets,
         volumes: _,
@@ -80,7 +81,10 @@ fn refuse(sandbox: &Isolation) -> Result<(), LaunchError> {
     } = sandbox;
     let another = *user_namespace != UserNamespace::Default || user.is_some();
     let asked = [
-        (rootfs.is_some(), "a root directory of its own"),
+        (
+            rootfs.is_some() || rootfs_upper.is_some(),
+            "a root directory of its own",
+        ),
         (copy_on_write.is_some(), "a copy of the workspace"),
         (!secrets.is_empty(), "a secret in memory"),
         (!tmpfs.is_empty(), "a folder in memory"),

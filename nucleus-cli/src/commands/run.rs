@@ -34,6 +34,7 @@ Examples:
   nucleus run --net-allow '*.crates.io:443' --net-deny bad.crates.io -- cargo fetch
   nucleus run --net-allow localhost:5432 --net-allow-bind 8080 -- ./server
   nucleus run --rootfs ./debian --secret token:/run/secrets/token -- sh
+  nucleus run --rootfs ./debian --rootfs-upper ./changes -- sh
   nucleus run --print-plan -- ls
   nucleus run --host --seccomp-profile ls.seccomp.json -- ls -l /
   nucleus run --host --seccomp-profile p.json --seccomp-log-denied -- ./server

@@ -3,6 +3,7 @@
 mod cause;
 mod changes;
 mod ids;
+mod kept;
 mod policy;
 mod target;
 
@@ -15,6 +16,7 @@ use nucleus_seccomp::Action;
 pub use self::cause::Cause;
 pub use self::changes::ChangesError;
 pub use self::ids::IdError;
+pub use self::kept::KeptLayerError;
 pub use self::policy::{PolicyError, UnknownCapability};
 pub use self::target::TargetError;
 use crate::report::{Call, Fault};
@@ -122,6 +124,10 @@ pub enum LaunchError {
         /// The real path on the host.
         path: PathBuf,
     },
+
+    /// A layer that is kept over a root directory cannot be used.
+    #[error(transparent)]
+    KeptLayer(#[from] KeptLayerError),
 
     /// Root's grant of writing, on a file system without id-mapped mounts.
     #[error(

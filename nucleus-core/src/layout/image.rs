@@ -12,25 +12,35 @@ use super::builder::{Builder, READ_ONLY};
 use super::places::Place;
 use crate::error::LaunchError;
 use crate::isolation::{Isolation, Network, RootMode};
+use crate::overlay::{KeptLayer, Overlay, options};
 use crate::plan::{MountAttr, Step};
-use crate::source::Source;
+use crate::source::{Opened, Source};
 use crate::strings::c_string;
 
 /// Where it is until it is the root.
 const IMAGE: &str = "/.image";
 
 impl Builder<'_> {
-    pub(super) fn image(&mut self, source: &Path, mode: RootMode) -> Result<(), LaunchError> {
+    pub(super) fn image(
+        &mut self,
+        source: &Path,
+        mode: RootMode,
+        upper: Option<&Path>,
+    ) -> Result<(), LaunchError> {
         let opened = self.open_folder("root directory", source)?;
-        let ids = match mode {
-            RootMode::ReadOnly => None,
-            RootMode::Overlay => {
+        let ids = match (mode, upper) {
+            (RootMode::ReadOnly, _) => None,
+            (RootMode::Overlay, Some(_)) => self.owner_and_program_swap(&opened)?,
+            (RootMode::Overlay, None) => {
                 self.can_mark("root directory", &opened)?;
                 self.owner_and_program_swap(&opened)?
             }
         };
         self.folder(Path::new(IMAGE), 0o700)?;
-        let overlay = self.lay_over(&opened, Path::new(IMAGE), ids)?;
+        let mut overlay = self.lay_over(&opened, Path::new(IMAGE), ids)?;
+        if let (RootMode::Overlay, Some(upper)) = (mode, upper) {
+            self.keep_upper(&mut overlay, upper, &opened, ids.is_some())?;
+        }
         self.steps.push(Step::EnterImage(overlay));
         let source = opened.path.clone();
         let can_add = true;
@@ -49,6 +59,52 @@ impl Builder<'_> {
         });
         self.places.put(Path::new("/dev"), Place::Memory);
         self.folder(Path::new("/run"), 0o755)
+    }
+
+    /// Puts the layer in a folder of the host. On the disk the program is an id
+    /// that no program ever gets, so that the next one can take its place.
+    fn keep_upper(
+        &mut self,
+        overlay: &mut Overlay,
+        folder: &Path,
+        image: &Opened,
+        mapped: bool,
+    ) -> Result<(), LaunchError> {
+        let opened = self.open_folder("folder for the kept layer", folder)?;
+        let user_xattr = !self.ids.maker.mounts_as_root();
+        let program = self.ids.outside;
+        let keeper = self.host.keeper.filter(|_id| mapped);
+        let kept = KeptLayer {
+            path: opened.path.clone(),
+            over: image.path.clone(),
+            mode: image.mode(),
+            owner: match keeper {
+                Some(id) => Some((id, id)),
+                None => overlay.owner.filter(|_owner| !user_xattr),
+            },
+            user_xattr,
+            folder: opened
+                .fd
+                .try_clone()
+                .map_err(|source| LaunchError::Source {
+                    what: "folder for the kept layer",
+                    path: folder.to_owned(),
+                    source,
+                })?,
+        };
+        kept.check()?;
+        overlay.kept = Some(self.takes.len());
+        overlay.options = c_string("option", options(true, user_xattr))?;
+        let ids = keeper.map(|id| self.swap_ids((id, id), program));
+        self.takes.push(Step::Take {
+            source: opened.source()?,
+            attr: MountAttr::NOSUID | MountAttr::NODEV,
+            recursive: false,
+            ids,
+        });
+        self.keep(opened);
+        self.held.kept = Some(kept);
+        Ok(())
     }
 
     /// What a program expects in `/etc`, where the image has not got it. What

@@ -21,7 +21,7 @@ use crate::error::LaunchError;
 use crate::host::{self, Host};
 use crate::ids::Identity;
 use crate::isolation::{Isolation, RootMode};
-use crate::overlay::Layers;
+use crate::overlay::{KeptLayer, Layers};
 use crate::plan::{IdMaps, MAX_TREES, Step};
 use crate::strings::c_string;
 
@@ -49,6 +49,8 @@ pub(crate) struct Held {
     pub(crate) sources: Vec<OwnedFd>,
     /// What the parent reads the program's changes by.
     pub(crate) layers: Option<Layers>,
+    /// The layer that is kept over the root directory.
+    pub(crate) kept: Option<KeptLayer>,
     /// The files that the child copies without reading them.
     pub(crate) secrets: Vec<OwnedFd>,
 }
@@ -70,7 +72,7 @@ pub(crate) fn plan(
             build.etc(sandbox)?;
         }
         Some((source, mode)) => {
-            build.image(source, *mode)?;
+            build.image(source, *mode, sandbox.rootfs_upper.as_deref())?;
             build.etc_of_image(sandbox)?;
         }
     }

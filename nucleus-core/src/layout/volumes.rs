@@ -71,13 +71,15 @@ impl Builder<'_> {
         source: &Opened,
     ) -> Result<Option<usize>, LaunchError> {
         let is_mapped = self.owner_becomes_program(source)?.is_some();
-        let (owner, program) = (source.owner(), self.ids.outside);
-        let maps = is_mapped.then(|| {
-            let users = swapped(&self.host.user_extents, owner.0, program.0);
-            let groups = swapped(&self.host.group_extents, owner.1, program.1);
-            IdMaps::new(&users, &groups, false)
-        });
-        Ok(maps.map(|maps| self.mount_ids(maps)))
+        let program = self.ids.outside;
+        Ok(is_mapped.then(|| self.swap_ids(source.owner(), program)))
+    }
+
+    /// The id mapping by which two users and groups stand for each other.
+    pub(super) fn swap_ids(&mut self, one: (u32, u32), other: (u32, u32)) -> usize {
+        let users = swapped(&self.host.user_extents, one.0, other.0);
+        let groups = swapped(&self.host.group_extents, one.1, other.1);
+        self.mount_ids(IdMaps::new(&users, &groups, false))
     }
 
     /// The number of these maps.

@@ -10,8 +10,8 @@ use super::places::Place;
 use crate::error::LaunchError;
 use crate::ids::inward;
 use crate::overlay::{
-    Attributes, Layers, Mapped, Named, Overlay, Owner, is_user, memory_has_user_attributes, own,
-    translate,
+    Attributes, Layers, Mapped, Named, Overlay, Owner, is_user, memory_has_user_attributes,
+    options, own, translate,
 };
 use crate::plan::Step;
 use crate::source::Opened;
@@ -120,7 +120,8 @@ impl Builder<'_> {
             owner,
             memory: c_string("option", format!("mode=700,size={}", self.share(50)))?,
             attributes: Vec::new(),
-            user_xattr: !as_root,
+            kept: None,
+            options: c_string("option", options(false, !as_root))?,
         })
     }
 }

@@ -15,6 +15,7 @@
 //! - `apply`: does it
 //! - `pending`: finds those that were interrupted ([`PendingCommit`])
 //! - `attributes`: what of a file's extended attributes is its own
+//! - `kept`: a layer over a root directory that is there in the next run
 //! - `beneath`: the calls that all of them reach files by
 
 mod apply;
@@ -23,6 +24,7 @@ mod beneath;
 mod change;
 mod commit;
 mod journal;
+mod kept;
 mod mount;
 mod pending;
 mod scan;
@@ -40,7 +42,8 @@ use crate::ids::IdRange;
 
 pub(crate) use self::attributes::{Attributes, Named, is_user, own, translate};
 pub use self::change::{Change, Kind, Withheld};
-pub(crate) use self::mount::mount;
+pub(crate) use self::kept::{KeptLayer, UPPER_PATH, WORK_PATH};
+pub(crate) use self::mount::{mount, options};
 pub use self::pending::PendingCommit;
 pub use self::scan::Changes;
 
@@ -58,8 +61,11 @@ pub(crate) struct Overlay {
     pub(crate) attributes: Vec<(CString, Vec<u8>)>,
     /// Options of the tmpfs that the upper layer is on.
     pub(crate) memory: CString,
-    /// Marks of the layers are `user.overlay.*`, not `trusted.overlay.*`.
-    pub(crate) user_xattr: bool,
+    /// The folder with an upper layer that is there already, as such a number,
+    /// in place of one in memory.
+    pub(crate) kept: Option<usize>,
+    /// Options of the overlay.
+    pub(crate) options: CString,
 }
 
 /// What the parent needs to read the upper layer.
@@ -68,6 +74,7 @@ pub(crate) struct Layers {
     /// The host's folder.
     pub(crate) lower: OwnedFd,
     pub(crate) owner: Owner,
+    /// Marks of the layers are `user.overlay.*`, not `trusted.overlay.*`.
     pub(crate) user_xattr: bool,
     /// The upper layer can have attributes of `user.*`.
     pub(crate) has_user_attributes: bool,

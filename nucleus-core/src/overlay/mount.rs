@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use super::Overlay;
+use super::{Overlay, UPPER_PATH, WORK_PATH};
 use crate::mounts;
 use crate::plan::MountAttr;
 use crate::report::{Call, Context, Fault};
@@ -17,20 +17,42 @@ const LOWER: &CStr = c"/.nucleus/lower";
 const UPPER: &CStr = c"/.nucleus/upper";
 const WORK: &CStr = c"/.nucleus/work";
 
-/// Renamed folders are copied, as a host without overlayfs would between file
-/// systems: an upper layer with redirections could name any lower folder.
-const OPTIONS: &CStr = c"lowerdir=/.nucleus/lower,upperdir=/.nucleus/upper,\
-    workdir=/.nucleus/work,redirect_dir=nofollow,metacopy=off,index=off,xino=off";
-/// The same with marks that an ordinary user may set (5.11).
-const USER_OPTIONS: &CStr = c"lowerdir=/.nucleus/lower,upperdir=/.nucleus/upper,\
-    workdir=/.nucleus/work,redirect_dir=nofollow,metacopy=off,index=off,xino=off,userxattr";
+/// Where a layer that is there already is attached.
+const KEPT: &CStr = c"/.nucleus/kept";
 
-/// Mounts a new upper layer over `lower`; returns the upper layer.
-pub(crate) fn mount(lower: BorrowedFd<'_>, overlay: &Overlay) -> Result<OwnedFd, Fault> {
+/// The options of the overlay. Renamed folders are copied, as a host without
+/// overlayfs would between file systems: an upper layer with redirections could
+/// name any lower folder. `user_xattr`: marks are such as an ordinary user may
+/// set (5.11).
+pub(crate) fn options(kept: bool, user_xattr: bool) -> String {
+    let (upper, work) = if kept {
+        (format!("kept/{UPPER_PATH}"), format!("kept/{WORK_PATH}"))
+    } else {
+        ("upper".to_owned(), "work".to_owned())
+    };
+    let marks = if user_xattr { ",userxattr" } else { "" };
+    format!(
+        "lowerdir=/.nucleus/lower,upperdir=/.nucleus/{upper},workdir=/.nucleus/{work},\
+         redirect_dir=nofollow,metacopy=off,index=off,xino=off{marks}"
+    )
+}
+
+/// Mounts an upper layer over `lower`, a new one unless it is in `kept`;
+/// returns the new one.
+pub(crate) fn mount(
+    lower: BorrowedFd<'_>,
+    kept: Option<BorrowedFd<'_>>,
+    overlay: &Overlay,
+) -> Result<OwnedFd, Fault> {
     let attr = MountAttr::NOSUID | MountAttr::NODEV;
     mounts::make_dir(STAGE, 0o700)?;
     mounts::tmpfs(STAGE, &overlay.memory, attr)?;
-    for (path, mode) in [(LOWER, 0o700), (WORK, 0o700), (UPPER, overlay.mode)] {
+    for (path, mode) in [
+        (LOWER, 0o700),
+        (WORK, 0o700),
+        (UPPER, overlay.mode),
+        (KEPT, 0o700),
+    ] {
         mounts::make_dir(path, mode)?;
     }
     if let Some((uid, gid)) = overlay.owner {
@@ -42,13 +64,11 @@ pub(crate) fn mount(lower: BorrowedFd<'_>, overlay: &Overlay) -> Result<OwnedFd,
         rustix::fs::setxattr(UPPER, name.as_c_str(), value, flags).call(Call::SetXattr)?;
     }
     mounts::attach(lower, LOWER)?;
-    let options = if overlay.user_xattr {
-        USER_OPTIONS
-    } else {
-        OPTIONS
-    };
+    if let Some(kept) = kept {
+        mounts::attach(kept, KEPT)?;
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let target = overlay.target.as_c_str();
+    let (target, options) = (overlay.target.as_c_str(), overlay.options.as_c_str());
     rustix::mount::mount(c"overlay", target, c"overlay", flags, options)
         .call(Call::MountOverlay)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

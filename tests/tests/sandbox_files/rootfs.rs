@@ -1,6 +1,9 @@
 //! A root directory of the user's own.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Command, Stdio};
 
 use nucleus_tests::nucleus::Said as _;
 use nucleus_tests::require;
@@ -134,4 +137,119 @@ fn what_an_image_has_not_is_not_the_hosts() {
         );
         check(&["--rootfs", "busybox", "--", "sh"], 125, "is not a folder");
     }
+}
+
+/// The words for a script over an image, with what it writes kept.
+fn kept<'a>(folder: &'a str, script: &'a str) -> [&'a str; 8] {
+    [
+        "--rootfs",
+        "image",
+        "--rootfs-upper",
+        folder,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]
+}
+
+#[test]
+fn a_kept_layer_is_there_in_the_next_run() {
+    require!(root, userns, mapped_ids, kernel(5, 19), tool("busybox"));
+    for user in USERS {
+        let place = place(user);
+        place.prepare("mkdir upper");
+        let before = snapshot(&place);
+        let change = "echo one > /new; rm -r /outside /bin/id; mkdir /outside; touch /outside/a; \
+                      echo changed > /etc/os-release; chmod 4755 /new; ln /new /hard; exit 3";
+        assert_eq!(place.run(&kept("upper", change)).code(3).err(), "");
+        let look = "cat /new /hard /etc/os-release; ls /outside; ls /bin/id; \
+                    echo two >> /new && rm /hard && touch /outside/b && ls /outside";
+        let output = place.run(&kept("upper", look)).code(0);
+        assert_eq!(output.out(), "one\none\nchanged\na\na\nb\n");
+        assert!(output.err().contains("/bin/id: No such file"));
+        let output = place
+            .run(&kept("upper", "cat /new; rm -r /outside"))
+            .code(0);
+        assert_eq!(output.out(), "one\ntwo\n");
+        assert_eq!(snapshot(&place), before);
+        // Whatever the program wrote, on the host nobody else can reach it.
+        let own = fs::metadata(place.scratch.file("upper/nucleus")).unwrap();
+        assert_eq!((own.uid(), own.mode() & 0o777), (user, 0o700));
+    }
+}
+
+#[test]
+fn a_kept_layer_has_one_user_one_root_and_one_run_at_a_time() {
+    require!(root, userns, mapped_ids, kernel(5, 19), tool("busybox"));
+    for user in USERS {
+        let place = place(user);
+        place.prepare("mkdir upper other full; cp -a image second; touch full/file");
+        let refused = |words: &[&str], expected: &str| {
+            let output = place.run(words).code(125);
+            assert!(output.err().contains(expected), "{}", output.err());
+            assert_eq!(output.out(), "");
+        };
+        let start = "echo started";
+        refused(&kept("absent", start), "for the kept layer \"absent\"");
+        refused(&kept("busybox", start), "is not a folder");
+        refused(&kept("full", start), "holds \"file\"");
+        let mut words = kept("other", start).to_vec();
+        words.splice(0..0, ["--rootfs-mode", "ro"]);
+        refused(&words, "leave one out");
+        let plan = place.run(&[&["--print-plan"], &kept("other", start)[..]].concat());
+        assert!(plan.code(0).out().contains("under the layer in tree"));
+        assert_eq!(
+            fs::read_dir(place.scratch.file("other")).unwrap().count(),
+            0
+        );
+
+        place.run(&kept("upper", "true")).code(0);
+        let mut second = kept("upper", start);
+        second[1] = "second";
+        refused(&second, "is over the root directory");
+        let mut first = place
+            .nucleus(&kept("upper", "echo ready; read line; touch /late"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(first.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        refused(&kept("upper", start), "in use by another run");
+        drop(first.stdin.take());
+        assert!(first.wait().unwrap().success());
+        place.run(&kept("upper", "ls /late")).code(0);
+    }
+    let place = place(super::place::NOBODY);
+    place.prepare("mkdir upper");
+    place.run(&kept("upper", "true")).code(0);
+    let mut command = Command::new(place.scratch.file("nucleus"));
+    command.current_dir(place.scratch.path()).arg("run");
+    let output = command.args(kept("upper", "true")).output().unwrap();
+    let output = output.code(125);
+    assert!(output.err().contains("is user 65534's"), "{}", output.err());
+}
+
+/// A file system that cannot have one is named, and nothing is started.
+#[test]
+fn a_kept_layer_needs_attributes() {
+    require!(root, tool("unshare"), tool("mount"), tool("busybox"));
+    let place = place(0);
+    place.prepare("mkdir upper");
+    let words = kept("upper", "true").join(" ");
+    let script = format!("mount -t ramfs none upper && ./nucleus run {words}");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .current_dir(place.scratch.path())
+        .output()
+        .unwrap()
+        .code(125);
+    assert!(
+        output.err().contains("extended attributes"),
+        "{}",
+        output.err()
+    );
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use nucleus_core::{Access, Isolation, RootMode};
 
@@ -41,9 +41,15 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "DIR")]
     rootfs: Option<PathBuf>,
 
-    /// What the program may do with the root directory
-    #[arg(long, value_enum, requires = "rootfs", default_value_t = RootModeArg::Ro)]
-    rootfs_mode: RootModeArg,
+    /// What the program may do with the root directory [default: ro, or overlay
+    /// with --rootfs-upper]
+    #[arg(long, value_enum, requires = "rootfs")]
+    rootfs_mode: Option<RootModeArg>,
+
+    /// Keep in this folder what the program writes to the root directory: the
+    /// next run with it sees that; empty at first
+    #[arg(long, value_name = "DIR", requires = "rootfs")]
+    rootfs_upper: Option<PathBuf>,
 
     /// Copy a file, or what a pipe holds, to memory that only the program can read
     #[arg(
@@ -66,7 +72,7 @@ pub(crate) struct FileArgs {
 enum RootModeArg {
     /// Read and execute
     Ro,
-    /// Write too, to memory that is gone in the end
+    /// Write too, to memory that is gone in the end or to --rootfs-upper
     Overlay,
 }
 
@@ -100,11 +106,17 @@ impl FileArgs {
     /// The sandbox with these files.
     pub(crate) fn apply(&self, mut sandbox: Isolation) -> anyhow::Result<Isolation> {
         if let Some(rootfs) = &self.rootfs {
-            let mode = match self.rootfs_mode {
-                RootModeArg::Ro => RootMode::ReadOnly,
-                RootModeArg::Overlay => RootMode::Overlay,
+            let mode = match (self.rootfs_mode, &self.rootfs_upper) {
+                (Some(RootModeArg::Ro), Some(_)) => bail!(
+                    "--rootfs-upper keeps what is written, and with --rootfs-mode ro nothing is; leave one out"
+                ),
+                (Some(RootModeArg::Ro) | None, None) => RootMode::ReadOnly,
+                (Some(RootModeArg::Overlay), _) | (None, Some(_)) => RootMode::Overlay,
             };
             sandbox = sandbox.rootfs(rootfs, mode);
+            if let Some(upper) = &self.rootfs_upper {
+                sandbox = sandbox.rootfs_upper(upper);
+            }
         }
         if let (Some(Workspace { mode, .. }), Some(folder)) =
             (&self.workspace, self.workspace_folder()?)

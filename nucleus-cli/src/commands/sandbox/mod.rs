@@ -53,7 +53,7 @@ use crate::supervise::Rules;
 pub(crate) struct SandboxArgs {
     /// Leave the program in the host's view, with the seccomp filter alone
     #[arg(long, conflicts_with_all = [
-        "volumes", "workspace", "on_exit", "rootfs", "secrets", "tmpfs", "network", "hostname", "hosts", "no_landlock",
+        "volumes", "workspace", "on_exit", "rootfs", "rootfs_upper", "secrets", "tmpfs", "network", "hostname", "hosts", "no_landlock",
         "allow_nested", "limits", "tty", "userns", "uid_maps", "gid_maps", "user", "groups",
         "capabilities", "capabilities_policy", "landlock_policy", "no_userns",
     ])]
