@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use nucleus_cgroup::Bytes;
-use nucleus_supervisor::{ExecRule, NetRule, Ports};
+use nucleus_supervisor::{ExecRule, NetRule, Ports, RandomSeed, TimeStart};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use toml::Spanned;
 
-use crate::commands::sandbox::{MemoryPolicy, duration, server};
+use crate::commands::sandbox::{ASKED, Asked, MemoryPolicy, duration, server};
 
 /// What the file says: as much as the options that a supervisor enforces.
 ///
@@ -24,7 +24,9 @@ use crate::commands::sandbox::{MemoryPolicy, duration, server};
 pub(crate) struct PolicyFile {
     pub(crate) network: Option<Network>,
     pub(crate) exec: Option<Exec>,
+    pub(crate) paths: Paths,
     pub(crate) limits: Limits,
+    pub(crate) determinism: Determinism,
     pub(crate) program: Option<Program>,
 }
 
@@ -57,6 +59,16 @@ pub(crate) struct Limits {
     pub(crate) memory_policy: Option<MemoryPolicy>,
 }
 
+/// `[determinism]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Determinism {
+    #[serde(deserialize_with = "some")]
+    pub(crate) time_start: Option<TimeStart>,
+    #[serde(deserialize_with = "some")]
+    pub(crate) random_seed: Option<RandomSeed>,
+}
+
 /// `[program]`: who is asked about what the rules let pass.
 #[derive(Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -65,6 +77,21 @@ pub(crate) struct Program {
     pub(crate) command: Vec<String>,
     #[serde(default, deserialize_with = "time")]
     pub(crate) timeout: Option<Duration>,
+    #[serde(default = "asked")]
+    pub(crate) asks: Vec<Asked>,
+}
+
+fn asked() -> Vec<Asked> {
+    ASKED.to_vec()
+}
+
+/// `[paths]`.
+#[derive(Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Paths {
+    pub(crate) deny: Vec<PathBuf>,
+    pub(crate) hide: Vec<PathBuf>,
+    pub(crate) grant: Vec<PathBuf>,
 }
 
 impl PolicyFile {
@@ -86,12 +113,14 @@ impl PolicyFile {
         let read = Self {
             network: form.network.map(|it| it.read(text)).transpose()?,
             exec: form.exec.map(|it| it.read(text)).transpose()?,
+            paths: form.paths,
             limits: form.limits,
+            determinism: form.determinism,
             program: form.program,
         };
         ensure!(
             read != Self::default(),
-            "it has no rules; write a section [network], [exec], [limits] or [program]"
+            "it has no rules; write a section [network], [exec], [paths], [limits], [determinism] or [program]"
         );
         Ok(read)
     }
@@ -128,7 +157,11 @@ struct Form {
     network: Option<NetworkForm>,
     exec: Option<ExecForm>,
     #[serde(default)]
+    paths: Paths,
+    #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    determinism: Determinism,
     program: Option<Program>,
 }
 
@@ -234,14 +267,24 @@ mod tests {
             allow = []
             deny = ["git ... push ..."]
 
+            [paths]
+            deny = ["/home/me/.ssh"]
+            hide = ["/etc/hostname"]
+            grant = ["/home/me/.ssh/known_hosts"]
+
             [limits]
             pids = 50
             memory = "1G"
             memory-policy = "kill"
 
+            [determinism]
+            time-start = "2020-01-31T12:00:00Z"
+            random-seed = "7"
+
             [program]
             command = ["./policy.py", "--strict"]
             timeout = "500ms"
+            asks = ["exec", "process"]
         "#;
         let file = PolicyFile::parse(text).unwrap();
         let network = file.network.unwrap();
@@ -254,7 +297,12 @@ mod tests {
         assert_eq!(file.limits.pids, Some(50));
         assert_eq!(file.limits.memory, Some(Bytes::new(1 << 30)));
         assert_eq!(file.limits.memory_policy, Some(MemoryPolicy::Kill));
+        assert_eq!(file.determinism.random_seed, Some("7".parse().unwrap()));
+        assert!(file.determinism.time_start.is_some());
+        let [deny, hide, grant] = [&file.paths.deny, &file.paths.hide, &file.paths.grant];
+        assert_eq!((deny.len(), hide.len(), grant.len()), (1, 1, 1));
         let program = file.program.unwrap();
+        assert_eq!(program.asks, [Asked::Exec, Asked::Process]);
         assert_eq!(program.command, ["./policy.py", "--strict"]);
         assert_eq!(program.timeout, Some(Duration::from_millis(500)));
         let network = PolicyFile::parse("[network]").unwrap().network;

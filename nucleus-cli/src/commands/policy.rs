@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use nucleus_supervisor::{Enforced, Enforcer, ExecPolicy, Guard as _, NetRules};
+use nucleus_supervisor::{Determinism, Enforced, Enforcer, ExecPolicy, Guard as _, NetRules};
 use serde_json::json;
 
-use super::sandbox::MemoryPolicy;
+use super::sandbox::{Asked, MemoryPolicy};
 use crate::exit::Exit;
 use crate::policy_file::PolicyFile;
 
@@ -91,6 +91,17 @@ fn rules(file: &PolicyFile) -> Vec<Rule> {
         let policy = ExecPolicy::new(exec.allow.clone(), exec.deny.clone());
         add("exec", policy.enforced(), None);
     }
+    let paths = &file.paths;
+    for (word, paths) in [
+        ("deny", &paths.deny),
+        ("hide", &paths.hide),
+        ("grant", &paths.grant),
+    ] {
+        for path in paths {
+            let rule = format!("{word} {} and what is below it", path.display());
+            add("paths", words(rule, Enforcer::Listener), None);
+        }
+    }
     let limit = |rule| words(rule, Enforcer::Kernel);
     if let Some(most) = file.limits.pids {
         let rule = format!("at most {most} processes at a time");
@@ -104,19 +115,22 @@ fn rules(file: &PolicyFile) -> Vec<Rule> {
         let rule = format!("at most {size} of memory{beyond}");
         add("limits", limit(rule), Some(Enforcer::Tracer));
     }
+    let guard = Determinism::new(file.determinism.time_start, file.determinism.random_seed);
+    add("determinism", guard.enforced(), None);
     if let Some(program) = &file.program {
         let command = program.command.join(" ");
-        for (kind, by) in [
-            (
-                "each peer and port that a rule on the network allows",
-                Enforcer::Listener,
-            ),
-            (
-                "each program to execute that the rules allow",
-                Enforcer::Tracer,
-            ),
-        ] {
-            let rule = format!("what {command} says of {kind}");
+        for asked in &program.asks {
+            let (kind, by) = match asked {
+                Asked::Exec => ("program to execute that the rules allow", Enforcer::Tracer),
+                Asked::Network => (
+                    "peer and port that a rule on the network allows",
+                    Enforcer::Listener,
+                ),
+                Asked::Path => ("use of a path that the rules allow", Enforcer::Listener),
+                Asked::Process => ("process to make", Enforcer::Tracer),
+                Asked::Memory => ("claim of memory", Enforcer::Tracer),
+            };
+            let rule = format!("what {command} says of each {kind}");
             add("program", words(rule, by), None);
         }
     }

@@ -2,6 +2,7 @@
 
 use nucleus_supervisor::{Determinism, RandomSeed, TimeStart};
 
+use crate::policy_file;
 use crate::supervise::Rules;
 use crate::{report, sys};
 
@@ -29,17 +30,21 @@ pub(crate) struct DeterminismArgs {
 impl DeterminismArgs {
     /// Adds what a supervisor does about it, and fixes the addresses of what
     /// this thread starts from now on.
-    pub(crate) fn apply(&self, rules: &mut Rules) {
-        if self.time_start.is_none() && self.random_seed.is_none() {
+    ///
+    /// What an option says counts, and not what a policy file says of the same.
+    pub(crate) fn apply(&self, by_file: policy_file::Determinism, rules: &mut Rules) {
+        let time_start = self.time_start.or(by_file.time_start);
+        let random_seed = self.random_seed.or(by_file.random_seed);
+        if time_start.is_none() && random_seed.is_none() {
             return;
         }
-        let guard = Determinism::new(self.time_start, self.random_seed);
+        let guard = Determinism::new(time_start, random_seed);
         // Before other rules on files, which open what is no random number.
         if let Some(files) = guard.random_files() {
             rules.policies.insert(0, Box::new(files));
         }
         rules.guards.push(Box::new(guard));
-        if self.random_seed.is_some()
+        if random_seed.is_some()
             && let Err(error) = sys::fix_addresses()
         {
             report::note(format_args!(

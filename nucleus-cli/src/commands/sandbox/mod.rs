@@ -35,7 +35,8 @@ use self::ids::IdArgs;
 use self::network::NetworkArgs;
 pub(crate) use self::network::server;
 use self::paths::PathArgs;
-use self::policy::PolicyArgs;
+pub(crate) use self::policy::{ASKED, Asked};
+use self::policy::{Asking, PolicyArgs};
 use self::privileges::PrivilegeArgs;
 use self::rlimits::RlimitArgs;
 use self::terminal::TerminalArgs;
@@ -157,21 +158,27 @@ impl SandboxArgs {
     pub(crate) fn supervised(&self, program: &Program) -> anyhow::Result<(Sandboxed, Rules)> {
         let mut rules = Rules::default();
         let policy = self.policy.read()?;
-        rules.arbiter = self.policy.arbiter()?;
-        let arbiter = rules.arbiter.clone();
-        let arbiter = arbiter.as_ref();
-        let paths = self.paths.rules()?;
+        let asking = self.policy.asking()?;
+        let whom = |kind| asking.as_ref().and_then(|asking| asking.about(kind));
+        rules.arbiter = asking.as_ref().map(|asking| asking.arbiter().clone());
+        let arbiter = whom(Asked::Path);
+        let paths = self.paths.rules(&policy.paths, arbiter.is_some())?;
         if paths.is_some() {
             self.check_paths()?;
         }
-        let guard = self.exec.guard(policy, arbiter, paths.as_ref());
+        let guard = self.exec.guard(policy, whom(Asked::Exec), paths.as_ref());
         rules.guards.extend(guard);
+        if let Some(inquiry) = asking.as_ref().and_then(Asking::inquiry) {
+            rules.guards.push(Box::new(inquiry));
+        }
         let [name, arguments @ ..] = program.command.as_slice() else {
             anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
         };
         let mut command = Command::new(name);
         command.args(arguments);
-        let network = self.network.policy(self.host, policy, arbiter)?;
+        let network = self
+            .network
+            .policy(self.host, policy, whom(Asked::Network))?;
         let cgroup = self.cgroup.with(policy.limits);
         let limited = cgroup.apply(&mut command, &mut rules)?;
         let view = self.view(network.as_ref(), rules.memory)?;
@@ -188,7 +195,7 @@ impl SandboxArgs {
             };
         }
         // It hands out devices of its own, and leaves other paths to the rules.
-        self.determinism.apply(&mut rules);
+        self.determinism.apply(policy.determinism, &mut rules);
         if let Some(paths) = paths.clone() {
             let mut policy = PathPolicy::new(paths);
             if let Some(arbiter) = arbiter {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use nucleus_supervisor::PathRules;
 
+use crate::policy_file;
+
 /// Rules on paths, enforced by a supervisor.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Paths that it may use")]
@@ -27,25 +29,35 @@ pub(crate) struct PathArgs {
 }
 
 impl PathArgs {
-    /// The rules, if there are any.
-    pub(crate) fn rules(&self) -> anyhow::Result<Option<PathRules>> {
-        if self.path_deny.is_empty() && self.path_hide.is_empty() {
+    /// The rules, if there are any, with those of a policy file; none are rules,
+    /// too, where each use of a path is asked about.
+    pub(crate) fn rules(
+        &self,
+        by_file: &policy_file::Paths,
+        asks: bool,
+    ) -> anyhow::Result<Option<PathRules>> {
+        let denied = || self.path_deny.iter().chain(&by_file.deny);
+        let hidden = || self.path_hide.iter().chain(&by_file.hide);
+        let granted = || self.path_grant.iter().chain(&by_file.grant);
+        if denied().chain(hidden()).next().is_none() {
             ensure!(
-                self.path_grant.is_empty(),
+                granted().next().is_none(),
                 "--path-grant makes an exception of --path-deny or --path-hide; to show the program \
                  more of the host use --volume"
             );
-            return Ok(None);
+            if !asks {
+                return Ok(None);
+            }
         }
         let rules = PathRules::new();
         let failed = "a rule on paths is about the sandbox's files";
-        for path in &self.path_deny {
+        for path in denied() {
             rules.deny(path).context(failed)?;
         }
-        for path in &self.path_hide {
+        for path in hidden() {
             rules.hide(path).context(failed)?;
         }
-        for path in &self.path_grant {
+        for path in granted() {
             rules.grant(path).context(failed)?;
         }
         Ok(Some(rules))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use nucleus_supervisor::callback::Arbiter;
+use nucleus_supervisor::callback::{Arbiter, Category, Inquiry};
 
 use super::value::duration;
 use crate::policy_file::PolicyFile;
@@ -41,9 +41,70 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "policy_exec")]
     policy_timeout: Option<Duration>,
 
+    /// What --policy-exec is asked about
+    #[arg(
+        long,
+        value_name = "KINDS",
+        value_delimiter = ',',
+        requires = "policy_exec"
+    )]
+    #[arg(default_value = "exec,network")]
+    policy_asks: Vec<Asked>,
+
     #[arg(skip)]
     read: OnceCell<PolicyFile>,
 }
+
+/// What a policy program can be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Asked {
+    /// Each program to execute
+    Exec,
+    /// Each peer and port that the rules on the network allow
+    Network,
+    /// Each use of a path
+    Path,
+    /// Each process to make
+    Process,
+    /// Each claim of memory
+    Memory,
+}
+
+/// A policy program that is asked.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    arbiter: Arbiter,
+    about: Vec<Asked>,
+}
+
+impl Asking {
+    /// Whom to ask about this.
+    pub(crate) fn about(&self, kind: Asked) -> Option<&Arbiter> {
+        self.about.contains(&kind).then_some(&self.arbiter)
+    }
+
+    /// Whoever is asked, whatever it is about.
+    pub(crate) const fn arbiter(&self) -> &Arbiter {
+        &self.arbiter
+    }
+
+    /// Who asks about processes and memory, if that is wanted.
+    pub(crate) fn inquiry(&self) -> Option<Inquiry> {
+        let kinds = [
+            (Asked::Process, Category::Process),
+            (Asked::Memory, Category::Memory),
+        ];
+        let kinds = kinds
+            .into_iter()
+            .filter(|(kind, _)| self.about.contains(kind));
+        let kinds: Vec<Category> = kinds.map(|(_, category)| category).collect();
+        (!kinds.is_empty()).then(|| Inquiry::new(self.arbiter.clone(), kinds))
+    }
+}
+
+/// What a program is asked about where nothing else is said.
+pub(crate) const ASKED: [Asked; 2] = [Asked::Exec, Asked::Network];
 
 /// A program and its arguments.
 #[derive(Debug, Clone)]
@@ -72,20 +133,23 @@ impl PolicyArgs {
     }
 
     /// The program to ask, which does not run yet.
-    pub(crate) fn arbiter(&self) -> anyhow::Result<Option<Arbiter>> {
+    pub(crate) fn asking(&self) -> anyhow::Result<Option<Asking>> {
         let by_file = &self.read()?.program;
         ensure!(
             by_file.is_none() || self.policy_exec.is_none(),
             "--policy-exec and [program] of the policy name a program each, and one can be asked; leave one out"
         );
-        let (command, patience) = match (&self.policy_exec, by_file) {
-            (Some(Words(command)), _) => (command, self.policy_timeout),
-            (None, Some(program)) => (&program.command, program.timeout),
+        let (command, patience, about) = match (&self.policy_exec, by_file) {
+            (Some(Words(command)), _) => (command, self.policy_timeout, &self.policy_asks),
+            (None, Some(program)) => (&program.command, program.timeout, &program.asks),
             (None, None) => return Ok(None),
         };
         let command = command.iter().map(Into::into).collect();
         let patience = patience.unwrap_or(PATIENCE);
         let arbiter = Arbiter::program(command, patience, |sentence| report::note(sentence));
-        Ok(Some(arbiter.context("cannot ask a policy program")?))
+        Ok(Some(Asking {
+            arbiter: arbiter.context("cannot ask a policy program")?,
+            about: about.clone(),
+        }))
     }
 }
