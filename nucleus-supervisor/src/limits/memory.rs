@@ -482,6 +482,9 @@ impl Guard for MemoryLimit {
         self.gone(task.thread);
         if task.leads() {
             self.spaces.leave(task.process);
+            if self.spaces.of.is_empty() {
+                self.shared = 0;
+            }
         }
     }
 
