@@ -11,6 +11,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 
+use nucleus_tests::elf32;
 use nucleus_tests::nucleus::{Said as _, nucleus, path};
 use nucleus_tests::require;
 use nucleus_tests::scratch::Scratch;
@@ -147,10 +148,38 @@ fn no_detour_leads_to_a_denied_program() {
         ("beyond", libc::EFAULT),
         ("unreadable", libc::EFAULT),
         ("trace", libc::EPERM),
+        ("listener", libc::EBUSY),
     ] {
         let (ends, said) = place.attack(attack, allowed, denied);
         assert_eq!(ends, [expected], "{attack}: {said}");
     }
+}
+
+#[test]
+fn programs_and_execs_of_32_bits_are_judged_alike() {
+    require!(ptrace, ia32, userland);
+    let place = Place::new();
+    elf32::write_hello(&place.0.file("hello")).unwrap();
+    let hello = place.0.file("hello").display().to_string();
+    let both = |rule: [&str; 2], command: &[&str]| {
+        let rules = [&["--allow-arch", "x86"], &rule[..]].concat();
+        place.run(&rules, command)
+    };
+    let output = both(["--exec-deny", &hello], &["sh", "-c", "./hello"]);
+    assert_eq!(output.status.code(), Some(126), "{}", output.err());
+    let output = both(["--exec-deny", "env"], &["sh", "-c", "./hello"]);
+    assert_eq!(output.out().as_bytes(), elf32::OUTPUT, "{}", output.err());
+    let attack = ["./probe", "32-bit", "/usr/bin/true", "/usr/bin/env"];
+    let output = both(["--exec-deny", "env"], &attack);
+    assert_eq!(
+        output.out(),
+        format!("{}\n", libc::EACCES),
+        "{}",
+        output.err()
+    );
+    // It would have worked.
+    let output = both(["--exec-deny", "true"], &attack);
+    assert_eq!(output.out(), "0\n", "{}", output.err());
 }
 
 #[test]

@@ -88,6 +88,74 @@ fn memory_copy(program: &str) -> i32 {
     fd
 }
 
+/// A listener that would let every exec go on.
+fn own_listener() -> i32 {
+    let code = libc::sock_filter {
+        code: 6,
+        jt: 0,
+        jf: 0,
+        k: libc::SECCOMP_RET_USER_NOTIF,
+    };
+    let mut code = [code];
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: code.as_mut_ptr(),
+    };
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // SAFETY: the program lives until the call is over.
+    let installed = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
+    if installed == -1 { errno() } else { 0 }
+}
+
+/// By `int 0x80`, with everything below 4 GiB as a 32-bit program has it.
+#[cfg(target_arch = "x86_64")]
+fn execve_in_32_bits(program: &str) -> i32 {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    // SAFETY: a fresh mapping.
+    let place = unsafe { libc::mmap(null_mut(), 8192, protection, flags, -1, 0) }.cast::<u8>();
+    let path = place.wrapping_add(16);
+    let address = u32::try_from(path.expose_provenance()).unwrap();
+    let argv = [address, 0].map(u32::to_ne_bytes).concat();
+    // SAFETY: within the mapping.
+    unsafe { place.copy_from(argv.as_ptr(), argv.len()) };
+    let bytes = string(program);
+    // SAFETY: the same; a path is shorter than a page.
+    unsafe { path.copy_from(bytes.as_ptr().cast(), bytes.as_bytes_with_nul().len()) };
+    let mut result: u64 = 11;
+    // SAFETY: the arguments live; the kernel clears r8 to r11 on its way back.
+    unsafe {
+        std::arch::asm!(
+            "push rbx",
+            "mov ebx, {path:e}",
+            "int 0x80",
+            "pop rbx",
+            path = in(reg) address,
+            inout("rax") result,
+            in("rcx") place.addr(),
+            in("rdx") 0,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+        );
+    }
+    // The result is an int.
+    i32::try_from(-(result.cast_signed() << 32 >> 32)).unwrap()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn execve_in_32_bits(_program: &str) -> i32 {
+    std::process::exit(2);
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [attack, allowed, denied] = &words[..] else {
@@ -129,6 +197,8 @@ fn main() {
                 Err(error) => println!("{}", error.raw_os_error().unwrap()),
             }
         }
+        "listener" => in_child(own_listener),
+        "32-bit" => in_child(|| execve_in_32_bits(denied)),
         "border" => in_child(|| {
             let path = at_the_border(yes.as_bytes_with_nul());
             execve(path, argv.as_ptr())
