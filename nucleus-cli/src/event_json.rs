@@ -14,23 +14,23 @@ use crate::filter;
 
 /// One denial. What the source does not tell is `null`; bytes that are no text
 /// are replaced.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Line<'a> {
     /// Seconds since 1970.
     time: Option<f64>,
     /// The number in the table of `arch`; x32 calls carry bit 30.
-    syscall: u32,
+    syscall: Option<u32>,
     name: Option<&'static str>,
     arch: Option<&'static str>,
     /// `AUDIT_ARCH_*`.
-    audit_arch: u32,
+    audit_arch: Option<u32>,
     /// In hexadecimal: they are 64 bits wide.
     args: Option<[String; 6]>,
-    action: &'static str,
+    action: Option<&'static str>,
     errno: Option<u16>,
     /// ENOSYS, which programs are made to fall back from.
     probe: bool,
-    pid: u32,
+    pid: Option<u32>,
     tid: Option<u32>,
     target_pid: Option<u32>,
     session: Option<u32>,
@@ -59,21 +59,21 @@ impl<'a> Line<'a> {
         let call = event.call.syscall();
         Self {
             time: since.map(|since| since.as_secs_f64()),
-            syscall: event.call.nr,
+            syscall: Some(event.call.nr),
             name: call.and_then(|call| call.name()),
             arch: call.map(|call| call.arch().name()),
-            audit_arch: event.call.arch,
+            audit_arch: Some(event.call.arch),
             args: event
                 .call
                 .args
                 .map(|args| args.map(|arg| format!("{arg:#x}"))),
-            action: action(event.action),
+            action: Some(action(event.action)),
             errno: match event.action {
                 Action::Errno(errno @ 1..) => Some(errno),
                 _ => None,
             },
             probe: event.action == Action::Errno(filter::ENOSYS),
-            pid: event.pid,
+            pid: Some(event.pid),
             tid: event.tid,
             target_pid,
             session: event.session,
@@ -85,8 +85,9 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// One that a rule has denied.
-    pub(crate) fn of_rule(event: &'a Event, denial: &'a Denial) -> Self {
+    /// One that a rule has denied; without an event it was no call.
+    pub(crate) fn of_rule(event: Option<&'a Event>, denial: &'a Denial) -> Self {
+        let line = event.map(|event| Self::new(event, Belonging::Ours, None));
         Self {
             probe: false,
             rule: Some(Rule {
@@ -94,7 +95,8 @@ impl<'a> Line<'a> {
                 why: &denial.why,
                 remedy: denial.remedy.as_deref(),
             }),
-            ..Self::new(event, Belonging::Ours, None)
+            count: 1,
+            ..line.unwrap_or_default()
         }
     }
 }

@@ -61,11 +61,12 @@ impl Teller {
         }
     }
 
-    /// A call that a rule denies, whose thread stands still.
+    /// What a rule denies; the thread that asked stands still.
     pub(crate) fn rule(&self, denied: &Denied<'_>) {
-        let event = event(denied);
+        let event = denied.thread.map(|thread| event(thread, denied));
+        let exe = event.as_ref().and_then(|event| event.exe.clone());
         let mut told = self.told();
-        let key = (denied.denial.clone(), event.exe.clone());
+        let key = (denied.denial.clone(), exe.clone());
         let is_new = !told.by_rules.contains_key(&key);
         if is_new && told.by_rules.len() >= MAX_KINDS {
             told.more += 1;
@@ -73,14 +74,14 @@ impl Teller {
             if is_new && told.at_once {
                 report::note(ByRule {
                     denial: denied.denial,
-                    by: event.exe.as_ref(),
-                    process: Some(event.pid),
+                    by: exe.as_ref(),
+                    process: event.as_ref().map(|event| event.pid),
                     count: 1,
                 });
             }
             *told.by_rules.entry(key).or_default() += 1;
         }
-        told.write(&Line::of_rule(&event, denied.denial));
+        told.write(&Line::of_rule(event.as_ref(), denied.denial));
     }
 
     /// Says what is left to say, and gives the report on the profile's denials.
@@ -142,7 +143,7 @@ impl Told {
 }
 
 /// The call, with its process and program.
-fn event(denied: &Denied<'_>) -> Event {
+fn event(thread: u32, denied: &Denied<'_>) -> Event {
     let call = match denied.call {
         Some(data) => Call {
             arch: data.arch,
@@ -168,7 +169,7 @@ fn event(denied: &Denied<'_>) -> Event {
         None => Action::KillProcess,
         Some(errno) => Action::Errno(errno.unwrap_or(u16::MAX)),
     };
-    Event::of_thread(denied.thread, call, action)
+    Event::of_thread(thread, call, action)
 }
 
 /// One line on what a rule has denied, and what would allow it.
@@ -194,7 +195,7 @@ impl fmt::Display for ByRule<'_> {
         }
         write!(f, ": {why}")?;
         match remedy {
-            Some(remedy) => write!(f, "; to allow it, add {remedy}"),
+            Some(remedy) => write!(f, "; to allow it, {remedy}"),
             None => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! What a rule has denied, for people.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nucleus_seccomp::SeccompData;
 use rustix::io::Errno;
@@ -13,40 +13,64 @@ pub struct Denial {
     pub what: String,
     /// The rule that denies it, or that none allows it.
     pub why: String,
-    /// What would allow it, as an option, where there is such a one:
-    /// `--net-allow 192.0.2.1:443`.
+    /// What would allow it: `add --net-allow 192.0.2.1:443`.
     pub remedy: Option<String>,
 }
 
-/// A call that was denied, while its thread stands still.
+/// Something that was denied, while the thread that asked stands still.
 #[derive(Debug)]
 pub struct Denied<'a> {
-    /// Who made it.
-    pub thread: u32,
-    /// The call; `None` where a process is killed for what it has become.
+    /// Who asked; `None` where that is not known, as with names to look up.
+    pub thread: Option<u32>,
+    /// The call; `None` where it was none, or a process is killed for what it
+    /// has become.
     pub call: Option<SeccompData>,
-    /// What it fails with; `None` where the process is killed for it.
+    /// What a call fails with; `None` where the process is killed for it.
     pub errno: Option<Errno>,
     /// Why.
     pub denial: &'a Denial,
 }
 
-/// Hears of what is denied, on the thread that denies it.
-#[derive(Clone)]
-pub(crate) struct Hears(Arc<dyn Fn(&Denied<'_>) + Send + Sync>);
+/// What somebody does who hears of denials, on the thread that denies.
+type Hears = Box<dyn Fn(&Denied<'_>) + Send + Sync>;
 
-impl Hears {
-    pub(crate) fn new(hears: impl Fn(&Denied<'_>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(hears))
+/// Somebody who may come to hear of denials.
+#[derive(Clone, Default)]
+pub(crate) struct Ear(Arc<OnceLock<Hears>>);
+
+impl Ear {
+    /// The first one who does stays.
+    pub(crate) fn lend(&self, hears: impl Fn(&Denied<'_>) + Send + Sync + 'static) {
+        // A second one is one too many.
+        let _first: Result<(), Hears> = self.0.set(Box::new(hears));
     }
 
-    pub(crate) fn of(&self, denied: &Denied<'_>) {
-        (self.0)(denied);
+    /// Whether somebody hears.
+    pub(crate) fn hears(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Tells of a denial, which is put into words only where somebody hears.
+    pub(crate) fn hear(
+        &self,
+        thread: Option<u32>,
+        call: Option<SeccompData>,
+        errno: Option<Errno>,
+        denial: impl FnOnce() -> Denial,
+    ) {
+        if let Some(hears) = self.0.get() {
+            hears(&Denied {
+                thread,
+                call,
+                errno,
+                denial: &denial(),
+            });
+        }
     }
 }
 
-impl fmt::Debug for Hears {
+impl fmt::Debug for Ear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hears")
+        f.debug_tuple("Ear").field(&self.hears()).finish()
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use nucleus_seccomp::{Program, Syscall};
 use rustix::io::Errno;
 
-use crate::denial::Hears;
+use crate::denial::Ear;
 use crate::{Denied, Grounds, MemoryError, Refusal, Reply, Request, TrapError, Traps, When};
 
 /// What a handler says to a request.
@@ -119,7 +119,7 @@ pub struct Registry {
     entries: BTreeMap<Syscall, Vec<Entry>>,
     traps: Traps,
     ahead: Option<Ahead>,
-    hears: Option<Hears>,
+    ear: Ear,
 }
 
 type Ahead = Box<dyn Fn(&Request) -> Option<Reply> + Send + Sync>;
@@ -178,11 +178,16 @@ impl Registry {
     /// Tells `hears` of each call that was denied [for a
     /// reason](Request::denied_because), before its caller goes on. It may wait.
     pub fn on_denial(&mut self, hears: impl Fn(&Denied<'_>) + Send + Sync + 'static) {
-        self.hears = Some(Hears::new(hears));
+        self.ear.lend(hears);
+    }
+
+    /// For who denies something that is no call.
+    pub(crate) fn ear(&self) -> Ear {
+        self.ear.clone()
     }
 
     pub(crate) fn tell_denied(&self, request: &Request, reply: &Reply) {
-        let (Some(hears), Some(denial)) = (&self.hears, request.denial()) else {
+        let Some(denial) = request.denial() else {
             return;
         };
         let errno = match reply {
@@ -190,12 +195,9 @@ impl Registry {
             Reply::Kill => None,
             _ => return,
         };
-        hears.of(&Denied {
-            thread: request.thread().cast_unsigned(),
-            call: Some(*request.data()),
-            errno,
-            denial,
-        });
+        let thread = request.thread().cast_unsigned();
+        let call = Some(*request.data());
+        self.ear.hear(Some(thread), call, errno, || denial.clone());
     }
 
     /// What is trapped for these handlers.
@@ -216,7 +218,7 @@ impl Registry {
     /// Whether some handler of the request may wait.
     pub(crate) fn may_wait(&self, request: &Request) -> bool {
         self.ahead.is_some()
-            || self.hears.is_some()
+            || self.ear.hears()
             || self
                 .concerned(request)
                 .any(|entry| entry.handler.may_wait(request))

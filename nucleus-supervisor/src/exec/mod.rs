@@ -23,8 +23,8 @@ use self::inquiry::{Inquiry, Step};
 pub use self::rule::{ExecRule, ExecRuleError};
 use crate::callback::Arbiter;
 use crate::{
-    Answers, Enforced, Enforcer, Errno, Guard, PathRules, TracedCall, TrapError, Traps, Verdict,
-    When,
+    Answers, Denial, Enforced, Enforcer, Errno, Guard, PathRules, TracedCall, TrapError, Traps,
+    Verdict, When,
 };
 
 /// Longest argument list that the kernel takes (`_STK_LIM / 4 * 3`).
@@ -54,6 +54,7 @@ pub struct ExecPolicy {
     killed: BTreeMap<Vec<u8>, u64>,
     inquiry: Option<Inquiry>,
     paths: Option<PathRules>,
+    last: Option<Denial>,
 }
 
 /// An executable and its arguments, which are empty when no rule wants them.
@@ -79,6 +80,7 @@ impl ExecPolicy {
             killed: BTreeMap::new(),
             inquiry: None,
             paths: None,
+            last: None,
         }
     }
 
@@ -119,6 +121,42 @@ impl ExecPolicy {
         match &self.paths {
             Some(rules) => rules.judge(view.root(), file.as_fd()),
             None => Ok(()),
+        }
+    }
+
+    /// Why one is not allowed.
+    fn reason(&self, view: &Viewpoint, file: &File, arguments: &[Vec<u8>]) -> Denial {
+        let Some(path) = &file.path else {
+            return Denial {
+                what: "execute a file without a name".to_owned(),
+                why: "a file that no folder holds cannot be allowed".to_owned(),
+                remedy: None,
+            };
+        };
+        let name = path.escape_ascii();
+        if self.path_allows(view, file).is_err() {
+            return Denial {
+                what: format!("execute {name}"),
+                why: "a rule on paths denies it".to_owned(),
+                remedy: Some(format!("add --path-grant {name}")),
+            };
+        }
+        let is_file = |path: &[u8]| view.id_at(path) == Some(file.id);
+        let mut denied = self.denied.iter();
+        let (why, remedy) = match denied.find(|rule| rule.matches(path, arguments, is_file)) {
+            Some(rule) => {
+                let rule = format!("--exec-deny '{rule}'");
+                (format!("{rule} denies it"), format!("leave out {rule}"))
+            }
+            None => (
+                "no rule allows it".to_owned(),
+                format!("add --exec-allow '{name}'"),
+            ),
+        };
+        Denial {
+            what: format!("execute {name}"),
+            why,
+            remedy: Some(remedy),
         }
     }
 
@@ -181,6 +219,7 @@ impl ExecPolicy {
                     let step = Step::new(file.path.as_deref(), &arguments);
                     inquiry.tell_denied(call, step);
                 }
+                self.last = Some(self.reason(view, &file, &arguments));
                 count(&mut self.refused, file.path);
                 return Err(errno);
             }
@@ -230,6 +269,7 @@ impl ExecPolicy {
         {
             return Ok(());
         }
+        self.last = Some(self.reason(&view, &file, &image.arguments));
         count(&mut self.killed, file.path);
         Err(Errno::ACCESS)
     }
@@ -310,6 +350,7 @@ impl Guard for ExecPolicy {
         if !matches!(name, Some("execve" | "execveat")) {
             return Verdict::Go;
         }
+        self.last = None;
         match self.judge(call) {
             Ok((image, steps)) => {
                 self.judged.insert(call.task.thread, image);
@@ -342,6 +383,15 @@ impl Guard for ExecPolicy {
 
     fn ended(&mut self, task: crate::Task) {
         self.judged.remove(&task.thread);
+    }
+
+    fn denial(&mut self) -> Option<Denial> {
+        let asked = self.inquiry.is_some().then(|| Denial {
+            what: "execute a program".to_owned(),
+            why: "the policy that is asked denies it".to_owned(),
+            remedy: None,
+        });
+        self.last.take().or(asked)
     }
 
     fn report(&self) -> Vec<String> {

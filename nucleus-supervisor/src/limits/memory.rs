@@ -6,7 +6,8 @@ use super::figures;
 use super::{Fork, bits, everywhere, trap_forks};
 use crate::callback::Context;
 use crate::{
-    Enforced, Enforcer, Errno, Guard, Refusal, Task, TracedCall, TrapError, Traps, Verdict, When,
+    Denial, Enforced, Enforcer, Errno, Guard, Refusal, Task, TracedCall, TrapError, Traps, Verdict,
+    When,
 };
 
 const PROT_WRITE: u32 = 2;
@@ -486,6 +487,14 @@ impl Guard for MemoryLimit {
                 self.shared = 0;
             }
         }
+    }
+
+    fn denial(&mut self) -> Option<Denial> {
+        Some(Denial {
+            what: "claim memory".to_owned(),
+            why: format!("more than {} would be claimed", self.option),
+            remedy: Some(format!("raise {}", self.option)),
+        })
     }
 
     fn report(&self) -> Vec<String> {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Fork, trap_forks};
 use crate::callback::Context;
-use crate::{Enforced, Enforcer, Errno, Guard, Task, TracedCall, TrapError, Traps, Verdict};
+use crate::{
+    Denial, Enforced, Enforcer, Errno, Guard, Task, TracedCall, TrapError, Traps, Verdict,
+};
 
 /// Refuses to make more processes with EAGAIN, as `RLIMIT_NPROC` does; threads
 /// are not counted.
@@ -97,6 +99,14 @@ impl Guard for ProcessLimit {
         if task.leads() {
             self.live.remove(&task.process);
         }
+    }
+
+    fn denial(&mut self) -> Option<Denial> {
+        Some(Denial {
+            what: "make a process".to_owned(),
+            why: format!("as many as {} lets be are there", self.option),
+            remedy: Some(format!("raise {}", self.option)),
+        })
     }
 
     fn report(&self) -> Vec<String> {

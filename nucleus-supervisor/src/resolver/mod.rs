@@ -226,6 +226,7 @@ impl Shared {
             return message::format_error(message);
         };
         if !self.judge.may_resolve(&query.name) {
+            self.judge.tell_unknown(&query.name);
             return Some(query.answer(NO_SUCH_NAME, &[], most).0);
         }
         if !query.asks_for_addresses() {

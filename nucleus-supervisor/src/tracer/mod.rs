@@ -18,7 +18,7 @@ use nucleus_seccomp::SeccompData;
 use nucleus_tracer::{Answers, Judge, Task, TracedCall, Verdict};
 
 pub use self::guard::{Guard, memory_of};
-use crate::denial::Hears;
+use crate::denial::Ear;
 use crate::{Denied, Errno};
 
 /// Guards, asked one after the other: the first that does not let a call go
@@ -28,7 +28,7 @@ pub struct Guards {
     guards: Vec<Box<dyn Guard>>,
     /// Whose answer comes later, by thread.
     asked: BTreeMap<u32, Asked>,
-    hears: Option<Hears>,
+    ear: Ear,
 }
 
 /// Where the asking stopped.
@@ -51,11 +51,11 @@ impl fmt::Debug for Guards {
 impl Guards {
     /// Asked in this order.
     #[must_use]
-    pub const fn new(guards: Vec<Box<dyn Guard>>) -> Self {
+    pub fn new(guards: Vec<Box<dyn Guard>>) -> Self {
         Self {
             guards,
             asked: BTreeMap::new(),
-            hears: None,
+            ear: Ear::default(),
         }
     }
 
@@ -69,12 +69,12 @@ impl Guards {
     /// for, while its thread stands still. What the guards
     /// [report](Self::report) at the end is then said already.
     pub fn on_denial(&mut self, hears: impl Fn(&Denied<'_>) + Send + Sync + 'static) {
-        self.hears = Some(Hears::new(hears));
+        self.ear.lend(hears);
     }
 
     /// What there is to say at the end, one sentence each.
     pub fn report(&self) -> impl Iterator<Item = String> {
-        let untold = self.hears.is_none().then_some(&self.guards);
+        let untold = (!self.ear.hears()).then_some(&self.guards);
         untold
             .into_iter()
             .flatten()
@@ -82,21 +82,17 @@ impl Guards {
     }
 
     fn tell_denied(&mut self, by: usize, thread: u32, call: Option<SeccompData>, verdict: Verdict) {
-        let Some(hears) = &self.hears else {
+        if !self.ear.hears() {
             return;
-        };
+        }
         if let Some(denial) = self.guards.get_mut(by).and_then(|guard| guard.denial()) {
-            hears.of(&Denied {
-                thread,
-                call,
-                errno: match verdict {
-                    Verdict::Kill => None,
-                    Verdict::Errno(errno) => Some(errno),
-                    // A value that stands for a failure, such as of brk(2).
-                    _ => Some(Errno::NOMEM),
-                },
-                denial: &denial,
-            });
+            let errno = match verdict {
+                Verdict::Kill => None,
+                Verdict::Errno(errno) => Some(errno),
+                // A value that stands for a failure, such as of brk(2).
+                _ => Some(Errno::NOMEM),
+            };
+            self.ear.hear(Some(thread), call, errno, || denial);
         }
     }
 

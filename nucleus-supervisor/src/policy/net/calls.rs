@@ -167,11 +167,11 @@ pub(super) fn listen(guard: &Guard, request: &Request) -> Result<Decision, Failu
         AF_UNIX => caller.act(|_files| rustix::net::listen(&socket, backlog))?,
         _ if socket.is_inet() => {
             let transport = socket.transport().ok_or(Errno::ACCESS)?;
-            let own = guard.may_listen(&socket)?;
+            let own = guard.may_listen(request, &socket)?;
             guard.consult(request, true, About::Own(transport, own))?;
             rustix::net::listen(&socket, backlog)?;
             // It may have been unbound meanwhile, and got another port.
-            if let Err(errno) = guard.may_listen(&socket) {
+            if let Err(errno) = guard.may_listen(request, &socket) {
                 rustix::net::shutdown(&socket, rustix::net::Shutdown::Both)?;
                 return Err(Failure(errno));
             }

@@ -34,11 +34,15 @@ impl Guard {
         about: About<'_>,
     ) -> Result<(), Errno> {
         let by_rules = if allowed { Ok(()) } else { Err(Errno::ACCESS) };
+        if !allowed {
+            request.denied_because(self.reason(request, about, true));
+        }
         let Some(arbiter) = &self.arbiter else {
             return by_rules;
         };
         let event = self.event(request, about);
         if by_rules.is_err() || !self.is_within(arbiter.context(), &event, about) {
+            request.denied_because(self.reason(request, about, false));
             arbiter.tell_denied(event);
             return Err(Errno::ACCESS);
         }
@@ -48,10 +52,14 @@ impl Guard {
         let verdict = arbiter.ask_and_wait(event, waits).ok_or(RESTART)?;
         // It may have been taken away meanwhile, by the verdict itself.
         let event = self.event(request, about);
-        if !self.is_within(arbiter.context(), &event, about) {
-            return Err(Errno::ACCESS);
+        let ends = match self.is_within(arbiter.context(), &event, about) {
+            true => verdict.ok(),
+            false => Err(Errno::ACCESS),
+        };
+        if ends.is_err() {
+            request.denied_because(self.reason(request, about, false));
         }
-        verdict.ok()
+        ends
     }
 
     /// Whether it is within what is left of the rules.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::denial::Ear;
 
 use super::rule::{Net, NetRule, Ports, Protocol, Target};
 
@@ -40,6 +42,7 @@ pub(crate) struct Judge {
     pub(super) deny: Vec<NetRule>,
     pub(super) bind: Option<Ports>,
     admitted: Mutex<BTreeMap<IpAddr, BTreeMap<String, Instant>>>,
+    pub(super) ear: OnceLock<Ear>,
 }
 
 impl Judge {
@@ -49,23 +52,33 @@ impl Judge {
             deny,
             bind,
             admitted: Mutex::default(),
+            ear: OnceLock::new(),
         }
     }
 
     /// Whether an address may be talked to.
     pub(super) fn allows(&self, protocol: Protocol, peer: SocketAddr, now: Instant) -> bool {
+        self.denying(protocol, peer, now).is_none() && self.is_in(&self.allow, protocol, peer, now)
+    }
+
+    /// The rule that denies a peer, if one does.
+    pub(super) fn denying(
+        &self,
+        protocol: Protocol,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Option<&NetRule> {
         let address = reached(peer.ip());
         let names = self.names(address, now);
         let concerned = |rule: &&NetRule| rule.matches_service(protocol, peer.port());
         let named = |rule: &NetRule| names.iter().any(|name| rule.matches_name(name));
-        let denied = self.deny.iter().filter(concerned).any(|rule| {
+        self.deny.iter().filter(concerned).find(|rule| {
             named(rule)
                 || [Some(address), embedded(address)]
                     .into_iter()
                     .flatten()
                     .any(|address| covers(rule, address))
-        });
-        !denied && self.is_in(&self.allow, protocol, peer, now)
+        })
     }
 
     /// Whether a peer is one of these.
@@ -139,8 +152,7 @@ impl Judge {
     /// Whether an address may be answered for a name at all.
     pub(crate) fn may_lead_to(&self, address: IpAddr) -> bool {
         let address = reached(address);
-        let is_special = |address| SPECIAL.iter().any(|special| special.contains(address));
-        if is_special(address) || embedded(address).is_some_and(is_special) {
+        if is_special(address) {
             return self.allow.iter().any(|rule| covers(rule, address));
         }
         true
@@ -159,6 +171,13 @@ impl Judge {
         // Nothing panics between changes that belong together.
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a broad rule does not mean this address.
+pub(super) fn is_special(address: IpAddr) -> bool {
+    let is_special = |address| SPECIAL.iter().any(|special| special.contains(address));
+    let address = reached(address);
+    is_special(address) || embedded(address).is_some_and(is_special)
 }
 
 /// Whether a rule speaks of a special block itself.

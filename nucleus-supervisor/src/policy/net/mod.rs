@@ -11,6 +11,7 @@ mod consult;
 mod control;
 mod judge;
 pub(super) mod patience;
+mod reason;
 mod rule;
 mod send;
 mod traps;
@@ -170,6 +171,7 @@ impl Policy for NetPolicy {
     }
 
     fn register(self: Box<Self>, registry: &mut Registry) -> Result<(), PolicyError> {
+        self.guard.judge.tell(registry.ear());
         traps::register(self.guard, registry)?;
         Ok(())
     }
@@ -215,12 +217,14 @@ impl Guard {
     }
 
     /// Whether a socket may be listened at where it is bound.
-    fn may_listen(&self, socket: &Socket) -> Result<SocketAddr, Errno> {
+    fn may_listen(&self, request: &Request, socket: &Socket) -> Result<SocketAddr, Errno> {
         let own = rustix::net::getsockname(socket)?;
         let own = SocketAddr::try_from(own)?;
         if self.judge.may_listen(own.port()) {
             Ok(own)
         } else {
+            let about = About::Own(Protocol::Tcp, own);
+            request.denied_because(self.reason(request, about, true));
             Err(Errno::ACCESS)
         }
     }
