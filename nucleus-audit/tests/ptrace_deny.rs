@@ -295,3 +295,18 @@ fn a_refusal_tells_of_missing_permission() {
         assert!(matches!(refusal(1), PtraceRefusal::NotPermitted { .. }));
     }
 }
+
+#[test]
+fn a_child_without_a_tracer_is_refused_and_told_of() {
+    let asked = Action::Trace(nucleus_tracer::ASK);
+    let outcome = deny(&[(libc::SYS_clone, asked)], || {
+        let flags = libc::CLONE_UNTRACED as usize | libc::SIGCHLD as usize;
+        check(call(libc::SYS_clone, [flags, 0, 0]) == -1, 1);
+    });
+    outcome.assert_well();
+    assert_eq!(outcome.events, []);
+    let [note] = outcome.notes.as_slice() else {
+        panic!("{:?}", outcome.notes);
+    };
+    assert!(note.contains("CLONE_UNTRACED"), "{note}");
+}
