@@ -61,6 +61,7 @@ pub(crate) fn plan(
     confinement
         .init
         .extend([hostname.clone(), Step::PrivateMounts]);
+    confinement.init.extend(sandbox.uptime.map(Step::Uptime));
     if !sandbox.capabilities.is_empty() {
         confinement.own_namespaces(sandbox, identity)?;
         confinement.program.push(hostname);

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::{DumpableBehavior, Pid, Signal};
 
+use crate::clocks;
 use crate::ids;
 use crate::mounts::{self, Trees};
 use crate::network::{self, Making};
@@ -145,6 +146,7 @@ impl<'a> State<'a> {
             Step::Hostname(name) => {
                 rustix::system::sethostname(name.to_bytes()).call(Call::SetHostname)
             }
+            Step::Uptime(seconds) => clocks::start_at(*seconds),
             Step::PrivateMounts => mounts::make_private(),
             Step::Take {
                 source,

@@ -35,6 +35,7 @@ pub struct Isolation {
     pub(crate) volumes: Vec<Volume>,
     pub(crate) tmpfs: Vec<Tmpfs>,
     pub(crate) memory: Option<u64>,
+    pub(crate) uptime: Option<u32>,
     pub(crate) network: Network,
     pub(crate) nameserver: Option<IpAddr>,
     pub(crate) hostname: OsString,
@@ -225,6 +226,7 @@ impl Isolation {
             volumes: Vec::new(),
             tmpfs: Vec::new(),
             memory: None,
+            uptime: None,
             network: Network::None,
             nameserver: None,
             hostname: OsString::from("sandbox"),
@@ -314,6 +316,15 @@ impl Isolation {
     #[must_use]
     pub const fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
+        self
+    }
+
+    /// How many seconds the machine seems to run when the program starts:
+    /// `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME` and `/proc/uptime` count from there
+    /// on. Needs a kernel with time namespaces (5.6).
+    #[must_use]
+    pub const fn uptime(mut self, seconds: u32) -> Self {
+        self.uptime = Some(seconds);
         self
     }
 

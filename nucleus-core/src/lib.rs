@@ -36,6 +36,7 @@
 mod autopsy;
 mod capability;
 mod child;
+mod clocks;
 mod command;
 mod confine;
 mod environment;

@@ -184,6 +184,9 @@ pub(crate) enum Step {
     Loopback,
     /// Set the name of the machine.
     Hostname(CString),
+    /// Let the clocks that count from the machine's start begin at so many
+    /// seconds.
+    Uptime(u32),
     /// Cut mount propagation from and to the host.
     PrivateMounts,
     /// Copy the mounts at and below a path of the host, for [`Step::Place`].
@@ -362,6 +365,7 @@ impl fmt::Display for Step {
             Self::EnterNetwork => f.write_str("enter the network namespace"),
             Self::Loopback => f.write_str("bring the loopback device up"),
             Self::Hostname(name) => write!(f, "set the host name {name:?}"),
+            Self::Uptime(seconds) => write!(f, "start monotonic clocks at {seconds} s"),
             Self::PrivateMounts => f.write_str("make all mounts private"),
             Self::Take {
                 source, attr, ids, ..

@@ -65,6 +65,7 @@ fn refuse(sandbox: &Isolation) -> Result<(), LaunchError> {
         tmpfs,
         // There is no private folder that would be a share of it.
         memory: _,
+        uptime,
         network: _,
         nameserver,
         hostname,
@@ -88,6 +89,7 @@ fn refuse(sandbox: &Isolation) -> Result<(), LaunchError> {
         (copy_on_write.is_some(), "a copy of the workspace"),
         (!secrets.is_empty(), "a secret in memory"),
         (!tmpfs.is_empty(), "a folder in memory"),
+        (uptime.is_some(), "clocks of its own"),
         (nameserver.is_some(), "a rule on the network"),
         (!hosts.is_empty(), "a line in /etc/hosts"),
         (

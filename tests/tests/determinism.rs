@@ -13,7 +13,7 @@ use std::process::Output;
 
 use nucleus_tests::anybody::{Anybody, NOBODY};
 use nucleus_tests::nucleus::{Said as _, nucleus};
-use nucleus_tests::require;
+use nucleus_tests::{elf32, require};
 
 /// Noon in UTC.
 const START: [&str; 2] = ["--time-start", "2001-02-03T13:00:00+01:00"];
@@ -133,7 +133,13 @@ fn random_numbers_are_the_same_again_and_no_two_are_alike() {
 fn addresses_are_the_same_again() {
     require!(ptrace, userns);
     let place = Place::new();
-    let address = |output: &Output| output.out().lines().last().unwrap().to_owned();
+    let address = |output: &Output| {
+        let mut lines = output.out().lines();
+        lines
+            .find(|line| line.starts_with("address "))
+            .unwrap()
+            .to_owned()
+    };
     let seen = std::cell::RefCell::new(Vec::new());
     for _ in 0..2 {
         place.everywhere(&SEED, &["./probe", "random"], |output| {
@@ -206,6 +212,69 @@ fn the_clock_is_not_set_and_the_true_one_not_told() {
     let said = output.out();
     assert!(said.contains("Operation not permitted"), "{said}");
     assert!(said.contains("\n2001\n"), "{said}");
+}
+
+#[test]
+fn a_program_of_32_bits_is_told_the_same_time_and_has_no_vdso() {
+    require!(ptrace, userns, ia32);
+    let place = Place::new();
+    elf32::write(&place.place.path().join("clock"), &elf32::clock()).unwrap();
+    // What lies above the vector must be longer than what is printed.
+    let long = "x".repeat(elf32::STACK);
+    for view in [&["--host"][..], &[]] {
+        let program = ["--allow-arch=x86", "--", "./clock", &long];
+        let words = [&["run"], view, &START, &program].concat();
+        let output = place.place.nucleus(0, &words).code(0);
+        let mut words = output.stdout.chunks_exact(4).map(|word| {
+            let word = word.first_chunk().unwrap();
+            i64::from(u32::from_le_bytes(*word))
+        });
+        let late = words.next().unwrap() - START_SECONDS;
+        assert!((0..60).contains(&late), "{late} seconds late");
+        let arguments = words.next().unwrap();
+        assert_eq!(arguments, 2);
+        let vector = words.skip(3).skip_while(|word| *word != 0).skip(1);
+        let names: Vec<_> = vector.step_by(2).take_while(|name| *name != 0).collect();
+        // AT_PAGESZ and AT_SYSINFO_EHDR.
+        assert!(names.contains(&6) && !names.contains(&33), "{names:?}");
+    }
+}
+
+#[test]
+fn monotonic_clocks_of_a_sandbox_begin_alike() {
+    require!(ptrace, userns, path("/proc/self/ns/time_for_children"));
+    let place = Place::new();
+    for user in &place.users {
+        let words = ["run", START[0], START[1], "--", "cat", "/proc/uptime"];
+        let output = place.place.nucleus(*user, &words).code(0);
+        let uptime: f64 = output.out().split(' ').next().unwrap().parse().unwrap();
+        assert!((1000.0..1060.0).contains(&uptime), "{uptime}");
+    }
+}
+
+#[test]
+fn a_policy_can_say_it() {
+    require!(ptrace, userns, userland);
+    let place = Place::new();
+    let policy = "[determinism]\ntime-start = \"2001-02-03T12:00:00Z\"\nrandom-seed = \"7\"\n";
+    place.place.write("policy.toml", policy);
+    let command = ["sh", "-c", "date +%F; head -c 8 /dev/urandom | od"];
+    let run = |rules: &[&str]| {
+        let words = [&["run"], rules, &["--"], &command].concat();
+        place.place.nucleus(0, &words)
+    };
+    let by_policy = run(&["--policy", "policy.toml"]).code(0);
+    let by_options = run(&[START, SEED].concat()).code(0);
+    assert_eq!(by_policy.out(), by_options.out());
+    assert!(by_policy.out().starts_with("2001-02-03\n"), "{by_policy:?}");
+    let both = run(&["--policy", "policy.toml", "--random-seed", "8"]).code(0);
+    assert_ne!(both.out(), by_options.out(), "the option counts");
+    let checked = place
+        .place
+        .nucleus(0, &["policy", "check", "policy.toml"])
+        .code(0);
+    let expected = "determinism: random numbers from the seed 0x7: ";
+    assert!(checked.out().contains(expected), "{checked:?}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) use self::landlock::{
     landlock_allow, landlock_allow_port, landlock_restrict, landlock_ruleset,
 };
 pub(crate) use self::memory::{SharedWords, overwrite};
-pub(crate) use self::network::{loopback_up, network_of, unshare_network};
+pub(crate) use self::network::{loopback_up, network_of, unshare_network, unshare_time};
 pub(crate) use self::privileges::{bounding_set, limit_bounding_set, new_session_keyring};
 pub(crate) use self::signals::{
     Arrived, default_signal, next_signal, pidfd_send_signal, program_signals, signalfd_all,

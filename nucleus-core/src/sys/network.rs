@@ -1,4 +1,4 @@
-//! Network namespaces.
+//! Namespaces of network and time.
 
 use std::ffi::{c_char, c_int};
 use std::mem;
@@ -17,6 +17,13 @@ const SET_FLAGS: rustix::ioctl::Opcode = 0x8914;
 pub(crate) fn unshare_network() -> Result<(), Errno> {
     // SAFETY: the table of descriptors stays shared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+}
+
+/// Lets the children of this process that are made from now on be in a new time
+/// namespace.
+pub(crate) fn unshare_time() -> Result<(), Errno> {
+    // SAFETY: the table of descriptors stays shared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWTIME) }
 }
 
 /// Brings the loopback device of a socket's network namespace up. Does not

@@ -287,6 +287,8 @@ fn random() {
         "boot",
         &std::fs::read("/proc/sys/kernel/random/boot_id").unwrap(),
     );
+    // Before there are threads, whose order makes a difference to the heap.
+    println!("address {:p}", std::ptr::from_ref(&*Box::new(0)));
     let many: Vec<_> = (0..2).map(|_| thread::spawn(getrandom)).collect();
     for thread in many {
         print("thread", &thread.join().unwrap());
@@ -304,8 +306,6 @@ fn random() {
             }
         }
     }
-    let place = Box::new(0);
-    println!("address {:p}", std::ptr::from_ref(&*place));
     // A flag that there is not, and two that make no sense together.
     for flags in [8, 6] {
         // SAFETY: nothing is written for no length.

@@ -195,7 +195,7 @@ impl SandboxArgs {
             };
         }
         // It hands out devices of its own, and leaves other paths to the rules.
-        self.determinism.apply(policy.determinism, &mut rules);
+        self.determinism.with(policy.determinism).apply(&mut rules);
         if let Some(paths) = paths.clone() {
             let mut policy = PathPolicy::new(paths);
             if let Some(arbiter) = arbiter {
@@ -254,7 +254,8 @@ impl SandboxArgs {
             self.say_what_is_off();
             return Ok(View::Reduced(sandbox));
         }
-        Ok(View::Isolated(sandbox))
+        let sameness = self.determinism.with(self.policy.read()?.determinism);
+        Ok(View::Isolated(sameness.sandbox(sandbox)))
     }
 
     /// Files are opened in the program's place, by a process that no Landlock
