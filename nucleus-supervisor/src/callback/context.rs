@@ -16,7 +16,8 @@ pub enum Whom {
 }
 
 /// Restrictions on top of the rules: what the rules deny stays denied,
-/// whatever is done here. A clone is the same context.
+/// whatever is done here. The event that is being answered is judged by them,
+/// too. A clone is the same context.
 #[derive(Debug, Clone, Default)]
 pub struct Context(Arc<Mutex<Restrictions>>);
 

@@ -63,15 +63,24 @@ impl Inquiry {
             return Verdict::Errno(Errno::ACCESS);
         }
         let ticket = self.answers.ticket();
+        let paths: Vec<PathBuf> = steps.iter().map(|step| step.path.clone()).collect();
+        let last = Arc::new((context.clone(), paths));
+        let pid = blank.pid;
         let left = Arc::new(Mutex::new((steps.len(), callback::Verdict::Allow)));
         for step in steps {
             let event = step.event(blank.clone());
             let (left, answers) = (Arc::clone(&left), Arc::clone(&self.answers));
+            let last = Arc::clone(&last);
             self.arbiter.ask(event, move |verdict| {
                 // Nothing panics while it is held.
                 let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
                 *left = (left.0 - 1, left.1.and(verdict));
                 if left.0 == 0 {
+                    let (context, paths) = &*last;
+                    // It may have been taken away by the verdict itself.
+                    if !paths.iter().all(|path| context.allows_path(pid, path)) {
+                        left.1 = left.1.and(callback::Verdict::DENY);
+                    }
                     answers.give(ticket, left.1.into());
                 }
             });
