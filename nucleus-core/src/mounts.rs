@@ -42,14 +42,23 @@ impl Trees {
         if recursive {
             flags |= OpenTreeFlags::AT_RECURSIVE;
         }
-        let tree = match source {
-            Source::Path(path) => rustix::mount::open_tree(CWD, path.as_c_str(), flags),
+        let opened;
+        let (folder, path) = match source {
+            Source::Path(path) => (CWD, path.as_c_str()),
             Source::Opened { .. } => {
-                let fd = source.open()?;
-                rustix::mount::open_tree(fd, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)
+                opened = source.open()?;
+                flags |= OpenTreeFlags::AT_EMPTY_PATH;
+                (opened.as_fd(), c"")
             }
+        };
+        // Where it fails, as it does before 6.15, the two calls that it stands
+        // for say why. It would replace ids that are mapped already.
+        if ids.is_none()
+            && let Ok(tree) = sys::open_tree_attr(folder, path, flags, attr.bits())
+        {
+            return self.keep(tree);
         }
-        .call(Call::OpenTree)?;
+        let tree = rustix::mount::open_tree(folder, path, flags).call(Call::OpenTree)?;
         sys::mount_setattr(tree.as_fd(), attr.bits(), recursive, ids).call(Call::MountSetattr)?;
         self.keep(tree)
     }

@@ -47,14 +47,13 @@ impl Places {
     /// Something new at a path; it covers what was there.
     pub(super) fn put(&mut self, path: &Path, place: Place) {
         let path = plain(path);
-        // Those below are between "path/" and "path0".
-        let [first, end] = ["/", "0"].map(|more| {
-            let mut text = path.to_os_string();
-            text.push(more);
-            text
-        });
-        while let Some((below, _place)) = self.0.range::<OsString, _>(&first..&end).next() {
-            let below = below.clone();
+        // Those below come one after the other.
+        let mut folder = path.to_os_string();
+        folder.push("/");
+        while let Some((next, _place)) = self.0.range::<OsString, _>(&folder..).next()
+            && next.as_bytes().starts_with(folder.as_bytes())
+        {
+            let below = next.clone();
             self.0.remove(&below);
         }
         self.0.insert(path.into_owned(), place);

@@ -11,14 +11,15 @@ mod errand;
 mod exec;
 mod landlock;
 mod memory;
+mod mount;
 mod network;
 mod privileges;
 mod signals;
 
 use std::ffi::c_long;
 use std::io;
-use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::io::Errno;
@@ -32,6 +33,7 @@ pub(crate) use self::landlock::{
     landlock_allow, landlock_allow_port, landlock_restrict, landlock_ruleset,
 };
 pub(crate) use self::memory::{SharedWords, overwrite};
+pub(crate) use self::mount::{mount_setattr, open_tree_attr};
 pub(crate) use self::network::{loopback_up, network_of, unshare_network, unshare_time};
 pub(crate) use self::privileges::{bounding_set, limit_bounding_set, new_session_keyring};
 pub(crate) use self::signals::{
@@ -79,48 +81,6 @@ fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<(), Errno> 
     // SAFETY: takes no pointer. The descriptors that it closes in a cloned
     // child are the child's own; the parent's objects do not notice.
     let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    syscall_result(ret).map(drop)
-}
-
-/// `struct mount_attr` (mount_setattr(2)).
-#[repr(C)]
-struct MountAttrArgs {
-    attr_set: u64,
-    attr_clr: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
-
-/// `MOUNT_ATTR_IDMAP` (5.12).
-const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
-
-/// Adds attributes to the mount that `mount` is the root of, and with
-/// `recursive` to those below (5.12); with `ids` maps ids as that user
-/// namespace does.
-pub(crate) fn mount_setattr(
-    mount: BorrowedFd<'_>,
-    attr: u64,
-    recursive: bool,
-    ids: Option<BorrowedFd<'_>>,
-) -> Result<(), Errno> {
-    let args = MountAttrArgs {
-        attr_set: attr | if ids.is_some() { MOUNT_ATTR_IDMAP } else { 0 },
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: ids.map_or(0, |fd| u64::from(fd.as_raw_fd().unsigned_abs())),
-    };
-    let below = if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the path is a C string, `args` as long as the size says.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH | below,
-            &raw const args,
-            mem::size_of::<MountAttrArgs>(),
-        )
-    };
     syscall_result(ret).map(drop)
 }
 
