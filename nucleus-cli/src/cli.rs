@@ -41,7 +41,8 @@ enum Command {
 }
 
 /// The same command line with `run` alone. To define all the others takes
-/// longer than to read and to plan what `run` does.
+/// longer than to read and to plan what `run` does; a `run` without options is
+/// not even parsed.
 #[derive(Debug, Parser)]
 #[command(name = "nucleus", version)]
 struct RunAlone {
@@ -77,11 +78,18 @@ pub fn main() -> ExitCode {
 }
 
 fn parse() -> Result<Command, clap::Error> {
-    if std::env::args_os().nth(1).is_some_and(|name| name == "run") {
-        let OnlyRun::Run(args) = RunAlone::try_parse()?.command;
-        return Ok(Command::Run(args));
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_none_or(|name| name != "run") {
+        return Ok(Cli::try_parse()?.command);
     }
-    Ok(Cli::try_parse()?.command)
+    if words.next().is_some_and(|word| word == "--") {
+        let command: Vec<_> = words.collect();
+        if !command.is_empty() {
+            return Ok(Command::Run(commands::run::Args::of(command)));
+        }
+    }
+    let OnlyRun::Run(args) = RunAlone::try_parse()?.command;
+    Ok(Command::Run(args))
 }
 
 fn run(command: Command) -> anyhow::Result<Exit> {
@@ -120,6 +128,15 @@ mod tests {
             (run.render_long_help().to_string(), format!("{run:?}"))
         });
         assert_eq!(definitions[0], definitions[1]);
+    }
+
+    #[test]
+    fn a_run_without_options_is_what_would_be_parsed() {
+        let words = ["nucleus", "run", "--", "ls", "--", "-l"];
+        let OnlyRun::Run(parsed) = RunAlone::try_parse_from(words).unwrap().command;
+        let command = words[3..].iter().map(Into::into).collect();
+        let made = commands::run::Args::of(command);
+        assert_eq!(format!("{made:?}"), format!("{parsed:?}"));
     }
 
     #[test]

@@ -36,8 +36,9 @@ pub(crate) struct Supervision {
     guards: Vec<Box<dyn Guard>>,
     arbiter: Option<Arbiter>,
     enforced: Vec<Enforced>,
-    /// What the guards leave to the tracer.
-    traced: Traps,
+    /// What the guards leave to the tracer, if there are any: a plain run
+    /// should not even look calls up by their names.
+    traced: Option<Traps>,
 }
 
 impl Default for Supervision {
@@ -47,7 +48,7 @@ impl Default for Supervision {
             guards: Vec::new(),
             arbiter: None,
             enforced: Vec::new(),
-            traced: Traps::for_tracer(),
+            traced: None,
         }
     }
 }
@@ -113,14 +114,15 @@ impl Supervision {
                 policy.register(registry)?;
             }
         }
-        let mut traced = Traps::for_tracer();
+        let mut traced = None;
         for guard in &guards {
             enforced.extend(guard.enforced());
-            guard.trap(&mut traced)?;
+            guard.trap(traced.get_or_insert_with(Traps::for_tracer))?;
         }
         if let Some(call) = registry
             .as_ref()
-            .and_then(|it| it.traps().in_common(&traced))
+            .zip(traced.as_ref())
+            .and_then(|(it, traced)| it.traps().in_common(traced))
         {
             anyhow::bail!(
                 "{call} would be left to the listener of the filter and to the tracer, and only \
@@ -174,10 +176,10 @@ impl Supervision {
         if let Some(registry) = &self.registry {
             program = registry.traps().join(&program).context(cannot_join)?;
         }
-        let mut traced = self.traced.clone();
         // A recorder takes care of that itself.
         let is_told = matches!(mode, Some(PtraceMode::Deny | PtraceMode::Rehearse));
         if self.traces() || is_told {
+            let mut traced = self.traced.clone().unwrap_or_else(Traps::for_tracer);
             traced.keep_traced()?;
             program = traced.join(&program).context(cannot_join)?;
         }
@@ -245,7 +247,7 @@ impl Supervision {
             },
             None => return None,
         };
-        let traced = self.traced;
+        let traced = self.traced.unwrap_or_else(Traps::for_tracer);
         // Nobody would be asked about what goes on after its denial.
         let is_judged = move |call: &nucleus_seccomp::SeccompData| {
             let mut traps = listened.iter().chain([&traced]);

@@ -6,11 +6,12 @@ use crate::report;
 use crate::supervise::Supervision;
 
 /// The sources by the names of `--source`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum WatchSource {
     /// The first of the others that works here; says which
     Auto,
     /// A tracer: exact, with arguments, without privilege; the program itself cannot trace
+    #[default]
     Ptrace,
     /// Audit records, for programs that a tracer disturbs; needs CAP_AUDIT_READ
     Audit,

@@ -8,7 +8,7 @@ use crate::profile_file::Fingerprint;
 use crate::watch_source::WatchSource;
 
 /// The seccomp filter.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "System calls")]
 pub(crate) struct FilterArgs {
     /// OCI seccomp profile (JSON) to enforce [default: nucleus's own]
@@ -71,9 +71,10 @@ impl OtherArch {
 }
 
 /// What the filter does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Mode {
     /// Enforce the profile
+    #[default]
     Enforce,
     /// Allow and record every call
     Trace,

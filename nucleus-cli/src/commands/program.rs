@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// `-- CMD ARG...`
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Program {
     /// Program to run, with its arguments
     #[arg(

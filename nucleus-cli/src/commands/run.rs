@@ -1,5 +1,6 @@
 //! `nucleus run`: a program under a filter.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use anyhow::{Context, bail, ensure};
@@ -21,7 +22,7 @@ use crate::{explained, filter, profile_file, report};
 /// The exit code is the program's own; 128+N when signal N killed it; 125 when
 /// nucleus failed, 126 when the program cannot be executed, 127 when there is
 /// no such program.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Examples:
   nucleus run -- ls -l
@@ -59,6 +60,16 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     program: Program,
+}
+
+impl Args {
+    /// What `-- CMD ARG...` without options stands for.
+    pub(crate) fn of(command: Vec<OsString>) -> Self {
+        Self {
+            program: Program { command },
+            ..Self::default()
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {

@@ -25,7 +25,7 @@ use crate::supervise::Rules;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Limits on what the program and all its children use together.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Limits (cgroup v2; --memory and --pids also without)")]
 pub(crate) struct CgroupArgs {
     /// Memory in all, such as 512M, with what is written to private folders.
@@ -74,10 +74,11 @@ pub(crate) struct CgroupArgs {
 }
 
 /// What becomes of a claim of memory beyond the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MemoryPolicy {
     /// It fails with ENOMEM
+    #[default]
     Refuse,
     /// Its process is killed
     Kill,

@@ -10,7 +10,7 @@ use crate::supervise::Rules;
 use crate::{report, sys};
 
 /// What makes runs alike.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Runs that are alike")]
 pub(crate) struct DeterminismArgs {
     /// Start the program's wall clock at a time, such as 2020-01-31T12:00:00Z or

@@ -6,7 +6,7 @@ use nucleus_supervisor::{ExecPolicy, ExecRule, Guard, PathRules};
 use crate::policy_file::PolicyFile;
 
 /// Rules on executing programs, enforced by a supervisor.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Programs that it may execute")]
 pub(crate) struct ExecArgs {
     /// Allow PATH [ARG...], such as git, '/usr/lib/git-core/**' or 'npm run

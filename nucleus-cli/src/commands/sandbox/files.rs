@@ -12,7 +12,7 @@ use super::value::{size, split_at_byte};
 use crate::workspace::OnExit;
 
 /// Files and folders.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct FileArgs {
     /// Show a file or folder of the host; read-only unless :rw is added
@@ -68,9 +68,10 @@ pub(crate) struct FileArgs {
     tmpfs: Vec<Tmpfs>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 enum RootModeArg {
     /// Read and execute
+    #[default]
     Ro,
     /// Write too, to memory that is gone in the end or to --rootfs-upper
     Overlay,

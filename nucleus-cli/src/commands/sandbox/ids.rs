@@ -3,7 +3,7 @@
 use nucleus_core::{IdRange, Isolation, User, UserNamespace};
 
 /// The program's user and groups.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "User and groups")]
 pub(crate) struct IdArgs {
     /// For hosts that forbid user namespaces: only Landlock, the filter,

@@ -49,7 +49,7 @@ use crate::session::Job;
 use crate::supervise::Rules;
 
 /// The sandbox around the program.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Sandbox")]
 pub(crate) struct SandboxArgs {
     /// Leave the program in the host's view, with the seccomp filter alone

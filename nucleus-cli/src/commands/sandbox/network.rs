@@ -58,6 +58,21 @@ pub(crate) struct NetworkArgs {
     hosts: Vec<(String, IpAddr)>,
 }
 
+impl Default for NetworkArgs {
+    fn default() -> Self {
+        Self {
+            network: NetworkArg::None,
+            net_allow: Vec::new(),
+            net_deny: Vec::new(),
+            net_allow_bind: None,
+            net_allow_unix: Vec::new(),
+            dns: Vec::new(),
+            hostname: "sandbox".to_owned(),
+            hosts: Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum NetworkArg {
     /// Its own loopback device

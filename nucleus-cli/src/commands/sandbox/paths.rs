@@ -8,7 +8,7 @@ use nucleus_supervisor::PathRules;
 use crate::policy_file;
 
 /// Rules on paths, enforced by a supervisor.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Paths that it may use")]
 pub(crate) struct PathArgs {
     /// Deny a path of the sandbox and all below it, whatever leads there;

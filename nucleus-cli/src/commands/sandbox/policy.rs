@@ -15,7 +15,7 @@ use crate::report;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A policy of rules, and one that is asked.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArgs {
     /// Take rules from a file: on the network, on executing programs, limits

@@ -9,7 +9,7 @@ use nucleus_core::{Capability, Enforcement, Isolation, LandlockPolicy};
 use crate::report;
 
 /// Capabilities and Landlock.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Privileges")]
 pub(crate) struct PrivilegeArgs {
     /// Let the program have a capability over what is the sandbox's own, such

@@ -5,7 +5,7 @@ use nucleus_core::{Isolation, Resource};
 use super::value::size;
 
 /// Limits of each process.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Limits of each process")]
 pub(crate) struct RlimitArgs {
     /// Limit a resource: as, core (0 by default), cpu, fsize, nofile, nproc (4096

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use nucleus_core::Terminal;
 
 /// The program's terminal.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Terminal")]
 pub(crate) struct TerminalArgs {
     /// Give the program a terminal of its own, joined to this one, with job control

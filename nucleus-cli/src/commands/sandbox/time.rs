@@ -23,6 +23,15 @@ pub(crate) struct TimeArgs {
     kill_after: Duration,
 }
 
+impl Default for TimeArgs {
+    fn default() -> Self {
+        Self {
+            timeout: None,
+            kill_after: Duration::from_secs(5),
+        }
+    }
+}
+
 impl TimeArgs {
     pub(crate) fn limit(&self) -> Option<TimeLimit> {
         self.timeout.map(|after| TimeLimit {
