@@ -30,6 +30,7 @@ Examples:
   nucleus run --workspace .:cow --on-exit ask -- ./agent
   nucleus run -v ./data:/data:ro --network host -- ./fetch
   nucleus run --exec-allow git --exec-deny 'git ... push ...' -- sh -c 'git log'
+  nucleus run --workspace . --path-deny $PWD/.git -- ./agent
   nucleus run --pids 50 --memory 1G -- make -j4
   nucleus run --policy policy.toml --policy-exec ./policy.py -- ./agent
   nucleus run --time-start 2020-01-01T00:00:00Z --random-seed 7 -- ./test

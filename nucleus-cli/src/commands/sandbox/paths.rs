@@ -51,14 +51,16 @@ impl PathArgs {
         }
         let rules = PathRules::new();
         let failed = "a rule on paths is about the sandbox's files";
+        // Of two rules on the same path the last one counts, which is to be a
+        // denial.
+        for path in granted() {
+            rules.grant(path).context(failed)?;
+        }
         for path in denied() {
             rules.deny(path).context(failed)?;
         }
         for path in hidden() {
             rules.hide(path).context(failed)?;
-        }
-        for path in granted() {
-            rules.grant(path).context(failed)?;
         }
         Ok(Some(rules))
     }

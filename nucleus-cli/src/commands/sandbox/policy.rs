@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArgs {
-    /// Take rules from a file: on the network, on executing programs, limits
+    /// Take rules from a file: on the network, on executing programs, on paths,
+    /// limits
     ///
     /// They and those of the options add up; a denial of either wins, and of
     /// two limits the stricter one counts. nucleus policy check FILE says what a

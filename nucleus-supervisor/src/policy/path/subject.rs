@@ -41,7 +41,7 @@ impl<'a> Subject<'a> {
         let (outer, inner) = ids(&status).ok_or(Errno::SRCH)?;
         let subject = Self {
             root: open_folder(request, "root")?,
-            powers: powers(request, &status)?,
+            powers: powers(request, &status, &identity)?,
             caller,
             identity,
             inner,
@@ -124,7 +124,12 @@ fn ids(status: &[u8]) -> Option<(Ids, Ids)> {
 }
 
 /// A caller in a user namespace of its own has no capability outside.
-fn powers(request: &Request, status: &[u8]) -> Result<CapabilitySet, Errno> {
+fn powers(request: &Request, status: &[u8], identity: &Identity) -> Result<CapabilitySet, Errno> {
+    // They matter where they would be fewer than ours.
+    let ours = rustix::thread::capabilities(None)?.effective;
+    if ours.is_empty() || !identity.is_ours() {
+        return Ok(CapabilitySet::empty());
+    }
     let namespace = |of: &str| rustix::fs::stat(format!("/proc/{of}/ns/user"));
     let theirs = namespace(&request.thread().to_string())?;
     if theirs.st_ino != namespace("thread-self")?.st_ino {
