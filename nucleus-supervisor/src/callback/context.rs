@@ -90,6 +90,18 @@ impl Context {
             .any(|denied| path.starts_with(denied))
     }
 
+    /// Every path that is denied to somebody, and whether it is to this process.
+    pub(crate) fn denied_paths(&self, process: u32) -> BTreeMap<PathBuf, bool> {
+        let mut denied = BTreeMap::new();
+        for (whom, paths) in &self.lock().paths {
+            let own = matches!(whom, Whom::All) || *whom == Whom::Process(process);
+            for path in paths {
+                *denied.entry(path.clone()).or_default() |= own;
+            }
+        }
+        denied
+    }
+
     pub(crate) fn processes(&self) -> u64 {
         self.lock().processes.unwrap_or(u64::MAX)
     }
@@ -170,6 +182,9 @@ mod tests {
         let context = Context::default();
         context.restrict_network(Whom::Process(1), Vec::new());
         context.deny_path(Whom::Process(1), "/a".into());
+        let denied = |process| context.denied_paths(process);
+        assert_eq!(denied(1), BTreeMap::from([("/a".into(), true)]));
+        assert_eq!(denied(7), BTreeMap::from([("/a".into(), false)]));
         context.born(2, Some(1));
         context.born(3, Some(4));
         assert!(context.allows_path(3, Path::new("/a/b")));

@@ -11,6 +11,7 @@ mod look;
 mod names;
 mod open;
 mod proc;
+mod restriction;
 mod rules;
 mod scene;
 mod sockets;
@@ -21,6 +22,7 @@ mod xattr;
 
 use std::fmt;
 
+use self::restriction::Restrictions;
 use self::rules::Rule;
 pub use self::rules::{PathMark, PathRuleError, PathRules};
 use crate::callback::Arbiter;
@@ -51,6 +53,7 @@ pub struct PathPolicy {
 struct Judge {
     rules: PathRules,
     arbiter: Option<Arbiter>,
+    restrictions: Restrictions,
     /// Calls that only look are trapped, too.
     hiding: bool,
     /// And those that lead unix sockets to paths.
@@ -69,11 +72,12 @@ impl fmt::Debug for PathPolicy {
 impl PathPolicy {
     /// By these rules, which can be changed later.
     #[must_use]
-    pub const fn new(rules: PathRules) -> Self {
+    pub fn new(rules: PathRules) -> Self {
         Self {
             judge: Judge {
                 rules,
                 arbiter: None,
+                restrictions: Restrictions::default(),
                 hiding: false,
                 sockets: true,
             },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::restriction::Restrictions;
 use super::rules::Marks;
 use super::subject::Subject;
 use super::walk::{Asking, Spot, Walk};
@@ -23,7 +24,7 @@ pub(super) struct Scene<'a> {
     pub(super) request: &'a Request,
     pub(super) subject: Subject<'a>,
     pub(super) marks: Arc<Marks>,
-    arbiter: Option<&'a Arbiter>,
+    asked: Option<(&'a Arbiter, &'a Restrictions)>,
 }
 
 impl<'a> Scene<'a> {
@@ -31,13 +32,13 @@ impl<'a> Scene<'a> {
         request: &'a Request,
         subject: Subject<'a>,
         marks: Arc<Marks>,
-        arbiter: Option<&'a Arbiter>,
+        asked: Option<(&'a Arbiter, &'a Restrictions)>,
     ) -> Self {
         Self {
             request,
             subject,
             marks,
-            arbiter,
+            asked,
         }
     }
 
@@ -129,7 +130,7 @@ impl<'a> Scene<'a> {
         let call = self.request.call().and_then(nucleus_seccomp::Syscall::name);
         let asking = Asking {
             call: call.ok_or(Errno::NOSYS)?,
-            arbiter: self.arbiter,
+            asked: self.asked,
         };
         let done = self.subject.act(|acting| {
             let mut walk = Walk::new(&self.subject, acting, &self.marks, asking);

@@ -25,8 +25,17 @@ impl Handler for OnBehalf {
         use std::os::fd::AsFd;
         let subject = Subject::of(request)?;
         let marks = self.judge.rules.marks(subject.root.as_fd())?;
-        let arbiter = self.judge.arbiter.as_ref();
-        (self.handle)(&Scene::new(request, subject, marks, arbiter))
+        let judge = &self.judge;
+        let arbiter = judge.arbiter.as_ref();
+        if let Some(arbiter) = arbiter {
+            // Now, before the call can change what a path leads to.
+            let (context, root) = (arbiter.context(), subject.root.as_fd());
+            judge
+                .restrictions
+                .of(context, subject.outer.process, root)?;
+        }
+        let asked = arbiter.map(|arbiter| (arbiter, &judge.restrictions));
+        (self.handle)(&Scene::new(request, subject, marks, asked))
     }
 }
 

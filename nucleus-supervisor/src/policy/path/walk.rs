@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::proc::{self, Link};
+use super::restriction::{self, Restrictions};
 use super::rules::{FileId, Marks, PathMark};
 use super::subject::{Acting, Subject, duplicate};
 use crate::callback::{Arbiter, Category, Event};
@@ -125,8 +126,8 @@ impl Found {
 #[derive(Clone, Copy)]
 pub(super) struct Asking<'w> {
     pub(super) call: &'static str,
-    /// Whom to ask about what the rules allow.
-    pub(super) arbiter: Option<&'w Arbiter>,
+    /// Whom to ask about what the rules allow, and what that one has taken away.
+    pub(super) asked: Option<(&'w Arbiter, &'w Restrictions)>,
 }
 
 /// Walks as a caller.
@@ -199,7 +200,7 @@ impl<'w> Walk<'w> {
 
     /// Holds a mark against what was found, and asks whoever is to be asked.
     fn judge(&self, found: &Found, mark: PathMark) -> Result<(), Errno> {
-        let Some(arbiter) = self.asking.arbiter else {
+        let Some((arbiter, restrictions)) = self.asking.asked else {
             return mark.ok();
         };
         let thread = self.subject.outer.thread;
@@ -207,19 +208,21 @@ impl<'w> Walk<'w> {
         self.acting.ourselves(|| {
             let mut event = Event::new(self.asking.call, Category::Path, thread);
             let path = PathBuf::from(OsString::from_vec(found.path()?));
-            let process = event.pid;
-            event.path = Some(path.clone());
-            let restricted = || !arbiter.context().allows_path(process, &path);
-            if mark != PathMark::Grant || restricted() {
+            event.path = Some(path);
+            let root = self.subject.root.as_fd();
+            let within = || {
+                let process = self.subject.outer.process;
+                let denied = restrictions.of(arbiter.context(), process, root)?;
+                restriction::judge(&denied, root, found)
+            };
+            if let Err(errno) = mark.ok().and_then(|()| within()) {
                 arbiter.tell_denied(event);
-                return mark.ok().and(Err(Errno::ACCESS));
+                return Err(errno);
             }
             let waits = || request.is_waiting().unwrap_or(false);
             let verdict = arbiter.ask_and_wait(event, waits).ok_or(RESTART)?;
             // It may have been taken away meanwhile, by the verdict itself.
-            if restricted() {
-                return Err(Errno::ACCESS);
-            }
+            within()?;
             verdict.ok()
         })
     }
