@@ -1,7 +1,12 @@
 //! Names of hosts: which are looked up, and what they admit.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -17,22 +22,15 @@ fn place(user: Option<u32>) -> Place {
 
 /// A DNS server that knows every name, and tells which it was asked for.
 fn name_server(address: IpAddr) -> (String, Receiver<Vec<u8>>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = Port::open().udp;
     let own = socket.local_addr().unwrap().to_string();
     let (send, asked) = channel();
     thread::spawn(move || {
         let mut query = [0; 512];
         while let Ok((length, client)) = socket.recv_from(&mut query) {
-            let question = &query[12..length];
-            let name = &question[..question.len() - 4];
-            let asks_v4 = question[question.len() - 3] == 1;
-            let mut answer = query[..2].to_vec();
-            answer.extend([0x81, 0x80, 0, 1, 0, u8::from(asks_v4), 0, 0, 0, 0]);
-            answer.extend(question);
-            if let (true, IpAddr::V4(v4)) = (asks_v4, address) {
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
-                answer.extend(v4.octets());
-            }
+            let query = &query[..length];
+            let name = &query[12..length - 4];
+            let answer = answer(query, address, 1);
             socket.send_to(&answer, client).unwrap();
             if send.send(name.to_vec()).is_err() {
                 return;
@@ -40,6 +38,54 @@ fn name_server(address: IpAddr) -> (String, Receiver<Vec<u8>>) {
         }
     });
     (own, asked)
+}
+
+/// The answer to a question, so many times.
+fn answer(query: &[u8], address: IpAddr, times: u8) -> Vec<u8> {
+    let question = &query[12..];
+    let IpAddr::V4(v4) = address else {
+        panic!("{address} for a question by IPv4");
+    };
+    let times = match question[question.len() - 3] {
+        1 => times,
+        _ => 0,
+    };
+    let mut answer = query[..2].to_vec();
+    answer.extend([0x81, 0x80, 0, 1, 0, times, 0, 0, 0, 0]);
+    answer.extend(question);
+    for _ in 0..times {
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+        answer.extend(v4.octets());
+    }
+    answer
+}
+
+/// A DNS server whose answers are too long for UDP.
+fn wordy_server(address: IpAddr, times: u8) -> String {
+    let Port { tcp, udp } = Port::open();
+    let own = udp.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = udp.recv_from(&mut query) {
+            let mut answer = answer(&query[..length], address, 0);
+            // TC: there is more.
+            answer[2] |= 2;
+            udp.send_to(&answer, client).unwrap();
+        }
+    });
+    thread::spawn(move || {
+        for mut stream in tcp.incoming().map(Result::unwrap) {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut query = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut query).unwrap();
+            let answer = answer(&query, address, times);
+            let length = u16::try_from(answer.len()).unwrap();
+            stream.write_all(&length.to_be_bytes()).unwrap();
+            stream.write_all(&answer).unwrap();
+        }
+    });
+    own
 }
 
 /// An address of this machine that is not its loopback device's.
@@ -102,6 +148,36 @@ fn a_name_admits_the_addresses_that_it_has() {
 fn a_name_admits_the_addresses_that_it_has_for_nobody() {
     require!(root, userns);
     names(Some(NOBODY));
+}
+
+/// By TCP from the server; the program gets what fits into its datagram.
+#[test]
+fn answers_that_are_too_long_for_a_datagram_come_by_tcp() {
+    const TIMES: u8 = 50;
+    const FIT: usize = 30;
+    require!(userns);
+    let Some(address) = own_address() else {
+        nucleus_tests::require::say("no address but that of the loopback device");
+        return;
+    };
+    for user in [
+        None,
+        Some(NOBODY).filter(|_| rustix::process::geteuid().is_root()),
+    ] {
+        let place = place(user);
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        thread::spawn(move || listener.incoming().for_each(drop));
+        let server = wordy_server(address, TIMES);
+        let options = ["--net-allow", "many.test", "--dns", &server];
+        let words = [
+            &options[..],
+            &["--", "./probe", "lookup", "many.test", &port],
+        ];
+        let output = place.run(&words.concat()).code(0);
+        let reached = format!("{address}:{port}: 0\n");
+        assert_eq!(output.out(), reached.repeat(FIT));
+    }
 }
 
 #[test]
