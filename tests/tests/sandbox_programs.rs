@@ -87,6 +87,57 @@ print(multiprocessing.Pool(2).map(abs, [-1, -2]))'",
 }
 
 #[test]
+fn python_s_virtual_environments() {
+    require!(root, userns, userland, path("/usr/bin/python3"));
+    check(
+        "/usr/bin/python3 -m venv --without-pip /tmp/v \
+         && /tmp/v/bin/python -c 'import sys; print(sys.prefix)'",
+        "/tmp/v\n",
+    );
+}
+
+#[test]
+fn databases() {
+    require!(root, userns, userland, tool("sqlite3"));
+    check(
+        "sqlite3 /tmp/a.db 'pragma journal_mode=wal; create table t(a); insert into t values(1)' \
+         && sqlite3 /tmp/a.db 'select * from t'",
+        "wal\n1\n",
+    );
+}
+
+#[test]
+fn applets() {
+    require!(root, userns, tool("busybox"));
+    check(
+        "busybox sh -c 'busybox seq 3 | busybox sort -r | busybox head -1; busybox id -u > /dev/null; \
+         busybox find . -name hello.c; busybox tar c hello.c | busybox tar t'",
+        "3\n./hello.c\nhello.c\n",
+    );
+}
+
+#[test]
+fn go() {
+    require!(root, userns, userland, tool("go"));
+    check(
+        "cd /tmp && printf 'package main\nimport \"fmt\"\nfunc main() { c := make(chan int); \
+         go func() { c <- 1 }(); fmt.Println(\"go\", <-c) }' > a.go && go run a.go",
+        "go 1\n",
+    );
+}
+
+#[test]
+fn java() {
+    require!(root, userns, userland, tool("javac"));
+    check(
+        "cd /tmp && printf 'class A { public static void main(String[] a) throws Exception { \
+         Thread t = new Thread(() -> System.out.println(\"java\")); t.start(); t.join(); } }' > A.java \
+         && java A.java",
+        "java\n",
+    );
+}
+
+#[test]
 fn interpreters() {
     require!(root, userns, userland, tool("perl"), path("/usr/bin/node"));
     check("perl -e 'print `echo perl`'", "perl\n");
