@@ -1,228 +1,21 @@
 //! Which calls are trapped: as data, and as a filter program.
 
+mod emit;
+mod refusal;
+mod when;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use nucleus_seccomp::{Action, Arch, Insn, Program, SeccompData, Syscall, offset, op};
 use rustix::io::Errno;
 
+use self::emit::{emit_when, skip_unless_equal};
+pub use self::refusal::Refusal;
+pub use self::when::{ArgTest, When};
 use crate::TrapError;
 
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER` (`include/uapi/linux/seccomp.h`).
 const NEW_LISTENER: u32 = 8;
-
-/// A condition on one argument.
-///
-/// `Int` tests look at the lower half of the register alone, as the kernel does
-/// with arguments of type `int`; with a 64-bit test a program would pass by
-/// setting bits that the kernel ignores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ArgTest {
-    /// `(int)argument & mask == value`.
-    Int {
-        /// The argument, 0 to 5.
-        index: u8,
-        /// The bits that count.
-        mask: u32,
-        /// What they must be.
-        value: u32,
-    },
-    /// The whole register has this value.
-    Long {
-        /// The argument, 0 to 5.
-        index: u8,
-        /// What it must be.
-        value: u64,
-    },
-    /// The whole register has another value, such as a pointer that is not NULL.
-    LongNot {
-        /// The argument, 0 to 5.
-        index: u8,
-        /// What it must not be.
-        value: u64,
-    },
-}
-
-impl ArgTest {
-    /// `(int)argument == value`.
-    #[must_use]
-    pub const fn int(index: u8, value: u32) -> Self {
-        Self::Int {
-            index,
-            mask: u32::MAX,
-            value,
-        }
-    }
-
-    const fn index(self) -> u8 {
-        match self {
-            Self::Int { index, .. } | Self::Long { index, .. } | Self::LongNot { index, .. } => {
-                index
-            }
-        }
-    }
-
-    fn holds(self, data: &SeccompData) -> bool {
-        let register = data.args[usize::from(self.index())];
-        match self {
-            Self::Int { mask, value, .. } => register & u64::from(mask) == u64::from(value),
-            Self::Long { value, .. } => register == value,
-            Self::LongNot { value, .. } => register != value,
-        }
-    }
-
-    /// Falls through when it holds; else jumps over `rest` further instructions.
-    fn emit(self, out: &mut Vec<Insn>, rest: u8) {
-        let (low, high) = halves(match self {
-            Self::Int { value, .. } => value.into(),
-            Self::Long { value, .. } | Self::LongNot { value, .. } => value,
-        });
-        out.push(Insn::load(offset::arg_low(self.index())));
-        match self {
-            Self::Int { mask, .. } => {
-                out.push(Insn::stmt(op::AND_K, mask));
-                out.push(Insn::jump(op::JEQ_K, low, 0, rest));
-            }
-            Self::Long { .. } => {
-                out.push(Insn::jump(op::JEQ_K, low, 0, rest + 2));
-                out.push(Insn::load(offset::arg_high(self.index())));
-                out.push(Insn::jump(op::JEQ_K, high, 0, rest));
-            }
-            Self::LongNot { .. } => {
-                out.push(Insn::jump(op::JEQ_K, low, 0, 2));
-                out.push(Insn::load(offset::arg_high(self.index())));
-                out.push(Insn::jump(op::JEQ_K, high, rest, 0));
-            }
-        }
-    }
-
-    const fn length(self) -> u8 {
-        match self {
-            Self::Int { .. } => 3,
-            Self::Long { .. } | Self::LongNot { .. } => 4,
-        }
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "each half is meant")]
-const fn halves(value: u64) -> (u32, u32) {
-    (value as u32, (value >> 32) as u32)
-}
-
-/// For which arguments a call is trapped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum When {
-    /// Whatever they are.
-    Always,
-    /// When every test of one of the lists holds. No list at all: never; a list
-    /// without tests: always.
-    Any(Vec<Vec<ArgTest>>),
-}
-
-impl When {
-    /// When this one test holds.
-    #[must_use]
-    pub fn test(test: ArgTest) -> Self {
-        Self::Any(vec![vec![test]])
-    }
-
-    /// Whether a call is meant.
-    #[must_use]
-    pub fn holds(&self, data: &SeccompData) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Any(lists) => lists
-                .iter()
-                .any(|list| list.iter().all(|test| test.holds(data))),
-        }
-    }
-
-    /// That it tests only arguments that there are.
-    fn check(&self, call: Syscall) -> Result<(), TrapError> {
-        match self.tests().find(|test| test.index() > 5) {
-            Some(test) => Err(TrapError::Argument {
-                call,
-                index: test.index(),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    fn tests(&self) -> impl Iterator<Item = &ArgTest> {
-        match self {
-            Self::Always => [].iter(),
-            Self::Any(lists) => lists.as_slice().iter(),
-        }
-        .flatten()
-    }
-
-    /// Both together.
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Any(mut lists), Self::Any(more)) => {
-                lists.extend(more);
-                Self::Any(lists)
-            }
-            _ => Self::Always,
-        }
-    }
-}
-
-/// A denial that needs nobody's judgement: the filter itself answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// These fail with this errno.
-    Of(When, Errno),
-    /// All but these fail with this errno.
-    AllBut(When, Errno),
-}
-
-impl Refusal {
-    const fn when(&self) -> &When {
-        match self {
-            Self::Of(when, _) | Self::AllBut(when, _) => when,
-        }
-    }
-
-    /// The answer to a call that is refused.
-    fn action(&self) -> Action {
-        let (Self::Of(_, errno) | Self::AllBut(_, errno)) = self;
-        // An errno is below 4096.
-        Action::Errno(u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX))
-    }
-
-    fn answer(&self, data: &SeccompData) -> Option<Action> {
-        let refused = match self {
-            Self::Of(when, _) => when.holds(data),
-            Self::AllBut(when, _) => !when.holds(data),
-        };
-        refused.then(|| self.action())
-    }
-
-    /// Falls through where the call is not refused.
-    fn emit(&self, out: &mut Vec<Insn>) {
-        let refuse = Insn::ret(self.action());
-        match self {
-            Self::Of(When::Always, _) => out.push(refuse),
-            Self::AllBut(When::Always, _) => {}
-            Self::Of(When::Any(lists), _) => {
-                for list in lists {
-                    emit_list(list, out, refuse);
-                }
-            }
-            Self::AllBut(When::Any(lists), _) => {
-                // Backwards, so that each list knows how far the end is.
-                let mut rest = vec![refuse];
-                for list in lists.iter().rev() {
-                    let mut one = Vec::new();
-                    emit_list(list, &mut one, skip(rest.len()));
-                    one.append(&mut rest);
-                    rest = one;
-                }
-                out.append(&mut rest);
-            }
-        }
-    }
-}
 
 /// The calls that are trapped, and those that are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -404,43 +197,6 @@ impl Traps {
         }
         out.push(Insn::ret(otherwise));
     }
-}
-
-/// Goes on when the accumulator is `value`, else skips `length` instructions;
-/// a conditional jump alone reaches no further than 255.
-fn skip_unless_equal(out: &mut Vec<Insn>, value: u32, length: usize) {
-    out.push(Insn::jump(op::JEQ_K, value, 1, 0));
-    out.push(skip(length));
-}
-
-fn emit_when(out: &mut Vec<Insn>, when: &When, trapped: Action, otherwise: Action) {
-    let When::Any(lists) = when else {
-        out.push(Insn::ret(trapped));
-        return;
-    };
-    for list in lists {
-        emit_list(list, out, Insn::ret(trapped));
-    }
-    out.push(Insn::ret(otherwise));
-}
-
-/// `then` where every test of the list holds; falls through otherwise.
-fn emit_list(list: &[ArgTest], out: &mut Vec<Insn>, then: Insn) {
-    // The tests of one list are few: six arguments, four instructions each.
-    let mut rest: usize = list
-        .iter()
-        .map(|test| usize::from(test.length()))
-        .sum::<usize>()
-        + 1;
-    for test in list {
-        rest -= usize::from(test.length());
-        test.emit(out, u8::try_from(rest).unwrap_or(u8::MAX));
-    }
-    out.push(then);
-}
-
-fn skip(length: usize) -> Insn {
-    Insn::stmt(op::JA, u32::try_from(length).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
