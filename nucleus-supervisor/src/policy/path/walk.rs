@@ -19,6 +19,7 @@ use super::proc::{self, Link};
 use super::restriction::{self, Restrictions};
 use super::rules::{FileId, Marks, PathMark};
 use super::subject::{Acting, Subject, duplicate};
+use crate::Denial;
 use crate::callback::{Arbiter, Category, Event};
 use crate::policy::net::caller::{own_name, path_of};
 use crate::policy::net::patience::RESTART;
@@ -200,6 +201,9 @@ impl<'w> Walk<'w> {
 
     /// Holds a mark against what was found, and asks whoever is to be asked.
     fn judge(&self, found: &Found, mark: PathMark) -> Result<(), Errno> {
+        if mark != PathMark::Grant {
+            self.say_why(found, mark)?;
+        }
         let Some((arbiter, restrictions)) = self.asking.asked else {
             return mark.ok();
         };
@@ -225,6 +229,23 @@ impl<'w> Walk<'w> {
             within()?;
             verdict.ok()
         })
+    }
+
+    fn say_why(&self, found: &Found, mark: PathMark) -> Result<(), Errno> {
+        let Some(path) = self.acting.ourselves(|| Ok(found.path().ok()))? else {
+            return Ok(());
+        };
+        let path = path.escape_ascii();
+        let rule = match mark {
+            PathMark::Hide => "a rule hides it (--path-hide)",
+            PathMark::Deny | PathMark::Grant => "a rule denies it (--path-deny)",
+        };
+        self.subject.caller.request.denied_because(Denial {
+            what: format!("{} of {path}", self.asking.call),
+            why: rule.to_owned(),
+            remedy: Some(format!("add --path-grant {path}")),
+        });
+        Ok(())
     }
 
     fn start(&self, spot: &Spot) -> Result<Folder, Errno> {
