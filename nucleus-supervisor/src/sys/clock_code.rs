@@ -5,6 +5,10 @@
 
 /// The code, to be put into a vDSO at an address that 16 divides.
 #[derive(Debug)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "there is none for this processor")
+)]
 pub(crate) struct ClockCode {
     /// With its words still zero.
     pub(crate) bytes: Vec<u8>,
