@@ -15,8 +15,10 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
+use nucleus_tests::elf64::{self, Exits};
 use nucleus_tests::nucleus::{Said as _, path};
 use nucleus_tests::require;
+use nucleus_tests::require::tries;
 use nucleus_tests::scratch::Scratch;
 
 const NOBODY: u32 = 65534;
@@ -160,7 +162,7 @@ fn a_policy_that_hangs_holds_up_its_callers_alone() {
         let hang = r#"read -r line; echo '{"id":1,"verdict":"allow"}'; exec sleep 1000"#;
         place.policy(hang);
         // The forks are the tracer's to judge, too.
-        let script = "cat /dev/null || echo denied & (:); (:); echo went on; wait; echo end";
+        let script = "/bin/cat /dev/null || echo denied & (:); (:); echo went on; wait; echo end";
         let options = ["--host", "--pids", "99", "--policy-timeout", "1s"];
         let options = [&options[..], &["--policy-asks", "exec"]].concat();
         let start = Instant::now();
@@ -214,25 +216,42 @@ fn a_policy_that_dies_or_talks_nonsense_denies_all() {
 
 #[test]
 fn what_runs_is_what_was_asked_about_whatever_is_rewritten_meanwhile() {
-    require!(ptrace, userland);
+    require!(ptrace);
     let place = Place::new(None);
-    fs::copy(
-        env!("CARGO_BIN_EXE_exec-probe"),
-        place.scratch.file("probe"),
-    )
-    .unwrap();
     place.policy(&format!(
         r#"verdict() {{
             case $2 in
-                *qublic*) echo "{{\"id\":$1,\"verdict\":\"deny\"}}";;
+                *'/pasz","denied"'*|*'"q"]'*) echo "{{\"id\":$1,\"verdict\":\"deny\"}}";;
                 *) echo "{{\"id\":$1,\"verdict\":\"allow\"}}";;
             esac
         }} {ANSWER}"#
     ));
-    let program = ["./probe", "race-argument", "/usr/bin/echo", "/usr/bin/who"];
-    let output = place.run(&["--host", "--policy-asks", "exec"], &program);
-    assert!(output.out().lines().count() >= 150, "{}", output.err());
-    assert!(!output.out().contains("qublic"), "{}", output.out());
+    let file = |name: &str| place.scratch.file(name);
+    fs::copy(env!("CARGO_BIN_EXE_exec-race"), file("race-it")).unwrap();
+    for (kind, exits) in [
+        ("path", Exits::With(0)),
+        ("argument", Exits::WithItsArgument),
+    ] {
+        let written = elf64::write(&file("pass"), exits).unwrap();
+        elf64::write(&file("pasz"), Exits::With(77)).unwrap();
+        if written.is_none() {
+            return nucleus_tests::require::say("no program for this machine");
+        }
+        let program = [
+            "./race-it",
+            kind,
+            &tries(200).to_string(),
+            "./pass",
+            "./pasz",
+        ];
+        let options = ["--host", "--policy-asks", "exec"];
+        let output = place.run(&options, &program).code(0);
+        let ends = output.out();
+        for nobody in ["through: 0\n", "odd: 0\n"] {
+            assert!(ends.contains(nobody), "{kind}: {ends} {}", output.err());
+        }
+        assert!(!ends.contains("ran: 0\n"), "{kind}: {ends}");
+    }
 }
 
 #[test]
@@ -277,7 +296,7 @@ fn paths_processes_and_memory_are_asked_about_if_that_is_wanted() {
         place.policy(&format!(
             r#"verdict() {{
                 case $2 in
-                    *'"category":"path"'*'"path":"/etc/hostname"'*|*'"category":"memory"'*'"size":10737'*)
+                    *'"category":"path"'*'"path":"/etc/hostname"'*|*'"category":"memory"'*'"size":1073'*)
                         echo "{{\"id\":$1,\"verdict\":\"deny\"}}";;
                     *'"category":"process"'*) echo "{{\"id\":$1,\"verdict\":\"audit\"}}";;
                     *) echo "{{\"id\":$1,\"verdict\":\"allow\"}}";;

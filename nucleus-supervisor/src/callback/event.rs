@@ -72,7 +72,7 @@ pub struct Event {
     pub port: Option<u16>,
     /// The protocol that goes with `host`.
     pub protocol: Option<Protocol>,
-    /// Bytes that are claimed.
+    /// Bytes that are claimed; with `brk`, all of the heap as it is to be.
     pub size: Option<u64>,
     /// What is to be executed is called with these arguments, all of them; the
     /// first is the name that it is called by.

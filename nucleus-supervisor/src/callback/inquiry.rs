@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Arbiter, Category, Event, Verdict};
-use crate::limits::{Fork, refuse_unseen_children, trap_claims, trap_forks};
+use crate::limits::{Fork, heap_start, refuse_unseen_children, trap_claims, trap_forks};
 use crate::{Answers, Enforced, Enforcer, Guard, Task, TracedCall, TrapError, Traps};
 
 /// Asks about each process that is to be made and each claim of memory, as far
@@ -51,7 +51,8 @@ fn claimed(name: &str, call: &TracedCall) -> Option<Option<u64>> {
     match name {
         "mmap" | "mmap2" | "mprotect" | "pkey_mprotect" | "shmget" => Some(Some(args[1])),
         "mremap" => Some(Some(args[2].saturating_sub(args[1]))),
-        "brk" => Some(None),
+        // From its start on, as the heap is to be.
+        "brk" => Some(heap_start(call.task.process).map(|start| args[0].saturating_sub(start))),
         _ => None,
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn writable(process: u32) -> Option<u64> {
 }
 
 /// Where the heap of a process begins (`/proc/PID/stat`, field 47).
-pub(super) fn heap_start(process: u32) -> Option<u64> {
+pub(crate) fn heap_start(process: u32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{process}/stat")).ok()?;
     // The name, in brackets, may hold anything.
     let name_end = stat.iter().rposition(|&byte| byte == b')')?;

@@ -4,6 +4,7 @@ mod figures;
 mod memory;
 mod processes;
 
+pub(crate) use figures::heap_start;
 pub(crate) use memory::trap_claims;
 pub use memory::{MemoryLimit, WhenFull};
 pub use processes::ProcessLimit;
