@@ -295,7 +295,7 @@ impl FromStr for Device {
             })
             .ok_or_else(|| LimitError::Syntax {
                 text: text.to_owned(),
-                expected: "the numbers of a device such as 8:0",
+                expected: "a block device: its path, such as /dev/sda, or its numbers, such as 8:0",
             })
     }
 }
@@ -482,7 +482,7 @@ mod tests {
         check::<IoMax>("8:0:rbps=1M", Ok("8:0 rbps=1048576"));
         check::<IoMax>("254:16:wiops=20,rbps=5", Ok("254:16 rbps=5 wiops=20"));
         check::<IoMax>("8:0:", Err("names no rate"));
-        check::<IoMax>("8:rbps=1", Err("is not the numbers of a device"));
+        check::<IoMax>("8:rbps=1", Err("is not a block device"));
         check::<IoMax>(
             "/nowhere:rbps=1",
             Err("cannot find the block device of /nowhere"),

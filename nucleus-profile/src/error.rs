@@ -218,7 +218,9 @@ pub enum FileError {
         path: PathBuf,
     },
     /// The directory is not there, or cannot be searched.
-    #[error("cannot open the directory {directory:?} to write {name:?} into; create it first")]
+    #[error(
+        "cannot open the directory {directory:?} to write {name:?} into; create it first, or take one that is yours to write to"
+    )]
     Directory {
         /// The directory.
         directory: PathBuf,

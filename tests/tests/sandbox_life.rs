@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Read as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 use nucleus_tests::nucleus::{Said as _, nucleus};
 use nucleus_tests::require;
+use nucleus_tests::scratch::Scratch;
 
 /// Every process of the sandbox holds the write end of the pipe, from the
 /// clone of init on: its end of file says that all of them are gone.
@@ -30,6 +32,55 @@ fn nothing_is_left_of_a_killed_nucleus() {
         read.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"");
     }
+}
+
+/// Folders, files and mounts neither: of sandboxes that make some of their own,
+/// killed at random moments of the start and of the run.
+#[test]
+fn no_file_is_left_of_a_killed_nucleus() {
+    require!(userns);
+    let scratch = Scratch::new();
+    for folder in ["workspace", "temporary"] {
+        std::fs::create_dir(scratch.file(folder)).unwrap();
+    }
+    std::fs::write(scratch.file("token"), "secret").unwrap();
+    let before = scratch.listing();
+    for _ in 0..30 {
+        let random = RandomState::new().hash_one(std::process::id());
+        let moment = Duration::from_micros(random % 120_000);
+        let (mut read, write) = std::io::pipe().unwrap();
+        let mut run = nucleus([
+            "run",
+            "--workspace",
+            "workspace:cow",
+            "--on-exit",
+            "discard",
+        ])
+        .args(["--secret", "token:/run/token", "--tmpfs", "/scratch", "--"])
+        .args([
+            "sh",
+            "-c",
+            "echo x >new; echo x >/tmp/new; setsid sleep 1000 & sleep 1000",
+        ])
+        .current_dir(scratch.path())
+        .env("TMPDIR", scratch.file("temporary"))
+        .stdin(Stdio::null())
+        .stdout(write)
+        .spawn()
+        .unwrap();
+        std::thread::sleep(moment);
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let mut rest = Vec::new();
+        read.read_to_end(&mut rest).unwrap();
+        assert_eq!(scratch.listing(), before, "after {moment:?}");
+        for folder in ["workspace", "temporary"] {
+            let left = std::fs::read_dir(scratch.file(folder)).unwrap();
+            assert_eq!(left.count(), 0, "{folder} after {moment:?}");
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(" - tmpfs sandbox "), "{mounts}");
 }
 
 #[test]

@@ -16,6 +16,11 @@ pub enum Cause {
         "user namespaces are forbidden here (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, or the seccomp profile of a container); run as root, or do without them by --no-userns, with far less protection"
     )]
     Forbidden,
+    /// EAGAIN: of processes, not of namespaces.
+    #[error(
+        "the limit on processes is reached (ulimit -u, pids.max of the cgroup, or sysctl kernel.pid_max); raise it, or end some"
+    )]
+    Processes,
     /// EINVAL: not in this kernel.
     #[error("this kernel was built without one of the namespaces")]
     Unsupported,
@@ -30,6 +35,7 @@ impl Cause {
         match errno {
             Errno::NOSPC | Errno::USERS => Self::Limit,
             Errno::PERM => Self::Forbidden,
+            Errno::AGAIN => Self::Processes,
             Errno::INVAL => Self::Unsupported,
             _ => Self::Other,
         }

@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 use nucleus_seccomp::Action;
+use rustix::io::Errno;
 
 pub use self::cause::Cause;
 pub use self::changes::ChangesError;
@@ -256,7 +257,7 @@ pub enum LaunchError {
     NoLandlock,
 
     /// There is such a file, but the kernel does not run it.
-    #[error("{path:?} cannot be executed")]
+    #[error("{path:?} cannot be executed{}", why_not_executable(source))]
     NotExecutable {
         /// The file.
         path: PathBuf,
@@ -267,7 +268,7 @@ pub enum LaunchError {
 
     /// The file is there, what shall interpret it is not.
     #[error(
-        "{path:?} is there, but the interpreter that it names (its #! line, or the loader of a dynamic binary) is not"
+        "{path:?} is there, but the interpreter that it names (its #! line, or the loader of a dynamic binary) is not; install that, or show it to the program with --volume"
     )]
     InterpreterMissing {
         /// The script or binary.
@@ -295,7 +296,7 @@ pub enum LaunchError {
     },
 
     /// A step of the set-up failed in the child.
-    #[error("could not {step}: {call} failed")]
+    #[error("could not {step}: {call} failed{}", hint(source))]
     Step {
         /// The step, as a plan prints it.
         step: String,
@@ -306,7 +307,7 @@ pub enum LaunchError {
     },
 
     /// Something failed in this process, before or after the child ran.
-    #[error("could not {what}")]
+    #[error("could not {what}{}", hint(source))]
     Parent {
         /// What was tried.
         what: &'static str,
@@ -348,6 +349,26 @@ pub enum LaunchError {
          kernel for want of memory (dmesg says so)"
     )]
     InitDied,
+}
+
+/// What can be done about it, where the errno alone says that.
+fn hint(source: &io::Error) -> &'static str {
+    match Errno::from_io_error(source) {
+        Some(Errno::MFILE) => "; raise the limit on open files (ulimit -n)",
+        Some(Errno::NFILE) => "; raise the host's limit on open files (sysctl fs.file-max)",
+        Some(Errno::AGAIN) => "; raise the limit on processes (ulimit -u, pids.max), or end some",
+        _ => "",
+    }
+}
+
+fn why_not_executable(source: &io::Error) -> &'static str {
+    match Errno::from_io_error(source) {
+        Some(Errno::ACCESS) => "; it needs execute permission, on a file system without noexec",
+        Some(Errno::NOEXEC) => "; it is no binary of this machine, and names no interpreter (#!)",
+        Some(Errno::ISDIR) => "; name a program in it",
+        Some(Errno::TXTBSY) => "; somebody is writing to it",
+        _ => "",
+    }
 }
 
 fn searched_in(searched: &[PathBuf]) -> String {

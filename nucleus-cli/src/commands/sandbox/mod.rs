@@ -220,6 +220,11 @@ impl SandboxArgs {
             enforced.push(format!("Landlock (ABI {abi}) is enforced {enforcement}"));
         }
         command.view(view);
+        if self.ids.no_userns {
+            // Of a sandbox that can be, not of one that is refused.
+            command.plan()?;
+            self.say_what_is_off();
+        }
         let sandboxed = Sandboxed {
             enforced,
             job: Job {
@@ -251,7 +256,6 @@ impl SandboxArgs {
         let sandbox = self.rlimits.apply(sandbox);
         let sandbox = self.files.apply(sandbox)?;
         if self.ids.no_userns {
-            self.say_what_is_off();
             return Ok(View::Reduced(sandbox));
         }
         let sameness = self.determinism.with(self.policy.read()?.determinism);
