@@ -22,6 +22,8 @@ pub(crate) struct Host {
     /// Effective ids of this process.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// User 0 is another one outside of this user namespace.
+    pub(crate) disguised: bool,
     /// The id that a program gets when root runs it, where there is one.
     pub(crate) guest: Option<u32>,
     /// The ids that there are here: each first one, and the one behind the last.
@@ -123,6 +125,7 @@ impl Host {
             user_extents,
             group_extents,
             gid: rustix::process::getegid().as_raw(),
+            disguised: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_disguised(&map)),
             home: env::var_os("HOME").map(PathBuf::from),
             current_dir: env::current_dir().ok(),
             path: env::var_os("PATH").unwrap_or_default(),
@@ -142,6 +145,12 @@ impl Host {
     /// is treated as one.
     pub(crate) fn root_s_guest(&self) -> Option<u32> {
         self.guest.filter(|_id| self.uid == 0)
+    }
+
+    /// Whether this process is the host's root, as far as it can be known: root
+    /// of a user namespace may be another user of the host in disguise.
+    pub(crate) const fn is_root(&self) -> bool {
+        self.uid == 0 && !self.disguised
     }
 
     /// The first of `count` ids that own nothing, if root runs the program on
@@ -293,6 +302,14 @@ pub(crate) fn is_in(path: &Path, folders: &[&str]) -> bool {
     names.any(|name| name.as_bytes() == top)
 }
 
+/// Whether a `uid_map` gives user 0 another id outside.
+fn is_disguised(map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        fields.next() == Some("0") && fields.next().is_some_and(|outside| outside != "0")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,5 +346,15 @@ mod tests {
         check("0 0 4294967295\n", Some(0x7fff_0000));
         check("0 100000 65536\n", Some(65521));
         check("0 1000 1\n", None);
+    }
+
+    #[test]
+    fn root_of_a_user_namespace_may_be_anybody() {
+        let check = |map: &str, expected| assert_eq!(is_disguised(map), expected, "{map}");
+        check("         0          0 4294967295\n", false);
+        check("0 1000 1\n", true);
+        check("1 100000 65536\n0 1000 1\n", true);
+        check("65534 65534 1\n", false);
+        check("0 0 1\n", false);
     }
 }

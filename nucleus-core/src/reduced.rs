@@ -33,7 +33,7 @@ pub(crate) fn steps(
     program: &OsStr,
     current_dir: Option<&Path>,
 ) -> Result<Vec<Step>, LaunchError> {
-    if host.uid == 0 {
+    if host.is_root() {
         return Err(LaunchError::ReducedRoot);
     }
     refuse(sandbox)?;

@@ -209,8 +209,11 @@ fn capability() -> anyhow::Result<&'static str> {
 fn reduced() -> anyhow::Result<&'static str> {
     if rustix::process::geteuid().is_root() {
         let view = Isolation::new().user_namespace(UserNamespace::Host);
-        succeeds(quiet("true").view(View::Isolated(view)))?;
-        return Ok("root gets --userns host: all but the user namespace is in force");
+        let tried = succeeds(quiet("true").view(View::Isolated(view)));
+        if tried.is_ok() {
+            return Ok("root gets --userns host: all but the user namespace is in force");
+        }
+        // Root of a user namespace, perhaps, which is a user like any other.
     }
     let itself = std::env::current_exe().context("cannot find the path of nucleus")?;
     let output = std::process::Command::new(itself)
