@@ -12,7 +12,7 @@ use nucleus_supervisor::{ExecRule, NetRule, Ports, RandomSeed, TimeStart};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use toml::Spanned;
 
-use crate::commands::sandbox::{ASKED, Asked, MemoryPolicy, duration, server};
+use crate::commands::sandbox::{Asked, MemoryPolicy, duration, server};
 
 /// What the file says: as much as the options that a supervisor enforces.
 ///
@@ -77,12 +77,8 @@ pub(crate) struct Program {
     pub(crate) command: Vec<String>,
     #[serde(default, deserialize_with = "time")]
     pub(crate) timeout: Option<Duration>,
-    #[serde(default = "asked")]
+    #[serde(default)]
     pub(crate) asks: Vec<Asked>,
-}
-
-fn asked() -> Vec<Asked> {
-    ASKED.to_vec()
 }
 
 /// `[paths]`.

@@ -30,6 +30,7 @@ pub(crate) struct Rules {
 }
 
 /// Rules, ready to be enforced on one run; there may be none.
+#[derive(Default)]
 pub(crate) struct Supervision {
     /// The listener's handlers, if it has any.
     registry: Option<Registry>,
@@ -39,18 +40,6 @@ pub(crate) struct Supervision {
     /// What the guards leave to the tracer, if there are any: a plain run
     /// should not even look calls up by their names.
     traced: Option<Traps>,
-}
-
-impl Default for Supervision {
-    fn default() -> Self {
-        Self {
-            registry: None,
-            guards: Vec::new(),
-            arbiter: None,
-            enforced: Vec::new(),
-            traced: None,
-        }
-    }
 }
 
 impl fmt::Debug for Supervision {

@@ -6,6 +6,7 @@ use std::fs;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Status {
     pub(crate) process: Option<u32>,
+    pub(crate) parent: Option<u32>,
     pub(crate) tracer: Option<u32>,
     pub(crate) real_uid: Option<u32>,
     pub(crate) threads: Option<u32>,
@@ -33,6 +34,7 @@ impl Status {
             match key {
                 "State" => status.is_dead = matches!(first, "Z" | "X"),
                 "Tgid" => status.process = first.parse().ok(),
+                "PPid" => status.parent = first.parse().ok(),
                 "TracerPid" => status.tracer = first.parse().ok(),
                 "Uid" => status.real_uid = first.parse().ok(),
                 "Threads" => status.threads = first.parse().ok(),
@@ -78,6 +80,7 @@ mod tests {
             Uid:\t1000\t0\t0\t0\nThreads:\t3\nSigIgn:\t0000000000000001\nSigCgt:\t0000000040000000\nSeccomp_filters:\t2\n";
         let status = Status::parse(text);
         assert_eq!(status.process, Some(77));
+        assert_eq!(status.parent, Some(76));
         assert_eq!(status.tracer, Some(5));
         assert_eq!(status.real_uid, Some(1000));
         assert_eq!(status.threads, Some(3));

@@ -49,6 +49,8 @@ pub(crate) struct Tasks {
     dying: BTreeSet<u32>,
     /// Whether any thread has a filter of its own.
     own_filters: bool,
+    /// Some thread was killed, and may have made a child that it cannot tell of.
+    untold: bool,
 }
 
 /// What a parent's report means.
@@ -93,6 +95,18 @@ impl Tasks {
         // An earlier thread of this id is long gone.
         self.gone.remove(&thread);
         self.early.insert(thread);
+    }
+
+    /// Some thread was killed, by a signal or by another's exec: what it had
+    /// just made is told of by nobody, and may stop only later.
+    pub(crate) fn lost(&mut self) {
+        self.untold = true;
+    }
+
+    /// Whether this process is there to tell of a child that it seems to have
+    /// made. Once something was lost, any may have inherited it.
+    pub(crate) fn tells(&self, maker: u32) -> bool {
+        !self.untold && self.known.contains_key(&maker)
     }
 
     /// A parent tells of its child. `runs` says whether there is a thread of
@@ -229,6 +243,15 @@ mod tests {
         assert_eq!(tasks.told(6, || false), Birth::Ended);
         assert_eq!(tasks.ended(5), None);
         assert_eq!(tasks.told(5, || false), Birth::Ended);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_may_be_gone() {
+        let mut tasks = Tasks::new(1);
+        assert!(tasks.tells(1));
+        assert!(!tasks.tells(2));
+        tasks.lost();
+        assert!(!tasks.tells(1));
     }
 
     #[test]

@@ -310,11 +310,17 @@ impl<J: Judge> Tracer<J> {
             if tid == self.root {
                 self.root_status = Some(ExitStatus::from_raw(status));
             }
+            if libc::WIFSIGNALED(status) {
+                self.tasks.lost();
+            }
             self.ended(tid)?;
             return Ok(None);
         }
         if self.tasks.get(tid).is_none() && stop != Stop::Exec {
             self.tasks.hold(tid);
+            if !self.will_be_told_of(tid) {
+                self.adopt_early()?;
+            }
             return Ok(None);
         }
         match stop {
@@ -494,7 +500,12 @@ impl<J: Judge> Tracer<J> {
             self.tasks.executed(process, former);
             self.forget(process);
             self.forget(former);
-            if !self.judge.executed(process, former) {
+            let runs = self.judge.executed(process, former);
+            if former != process {
+                self.tasks.lost();
+                self.adopt_early()?;
+            }
+            if !runs {
                 return alive("kill", process, sys::kill(process)).map(drop);
             }
         }
@@ -506,6 +517,22 @@ impl<J: Judge> Tracer<J> {
             self.forget(tid);
             self.judge.ended(task);
         }
+        self.adopt_early()
+    }
+
+    /// Whether the maker of a thread that has stopped first can still tell of
+    /// it. A thread that is killed in the stop in which it would tell never
+    /// does: by a signal, or because another thread of its process executes a
+    /// program. Its child may be seen before that or after.
+    fn will_be_told_of(&self, child: u32) -> bool {
+        let maker = Status::of(child).and_then(|status| match status.process {
+            Some(process) if process != child => Some(process),
+            _ => status.parent,
+        });
+        maker.is_some_and(|maker| self.tasks.tells(maker))
+    }
+
+    fn adopt_early(&mut self) -> Result<(), Error> {
         for child in self.tasks.adopt_early() {
             self.born(child, None);
             self.resume(child)?;

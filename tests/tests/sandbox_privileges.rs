@@ -115,8 +115,13 @@ fn no_capability_reaches_the_host() {
         "packet socket",
         "raw socket",
         // Namespaces that it may make with CAP_SYS_ADMIN and an open filter.
+        "unshare cgroup",
+        "unshare ipc",
         "unshare mount",
         "unshare net",
+        "unshare pid",
+        "unshare time",
+        "unshare uts",
         // Settings of its network and of its user namespace; its own UTS.
         "setns",
         "write a setting",
@@ -126,6 +131,7 @@ fn no_capability_reaches_the_host() {
         // What only the filter closes, for whomever.
         "MPTCP",
         "add_key",
+        "every other family",
         "fanotify_init",
         "io_uring_setup",
         "keyctl",

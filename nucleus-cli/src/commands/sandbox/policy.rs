@@ -42,14 +42,13 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "policy_exec")]
     policy_timeout: Option<Duration>,
 
-    /// What --policy-exec is asked about
+    /// What --policy-exec is asked about [default: exec,network]
     #[arg(
         long,
         value_name = "KINDS",
         value_delimiter = ',',
         requires = "policy_exec"
     )]
-    #[arg(default_value = "exec,network")]
     policy_asks: Vec<Asked>,
 
     #[arg(skip)]
@@ -141,8 +140,8 @@ impl PolicyArgs {
             "--policy-exec and [program] of the policy name a program each, and one can be asked; leave one out"
         );
         let (command, patience, about) = match (&self.policy_exec, by_file) {
-            (Some(Words(command)), _) => (command, self.policy_timeout, &self.policy_asks),
-            (None, Some(program)) => (&program.command, program.timeout, &program.asks),
+            (Some(Words(command)), _) => (command, self.policy_timeout, &self.policy_asks[..]),
+            (None, Some(program)) => (&program.command, program.timeout, &program.asks[..]),
             (None, None) => return Ok(None),
         };
         let command = command.iter().map(Into::into).collect();
@@ -150,7 +149,7 @@ impl PolicyArgs {
         let arbiter = Arbiter::program(command, patience, |sentence| report::note(sentence));
         Ok(Some(Asking {
             arbiter: arbiter.context("cannot ask a policy program")?,
-            about: about.clone(),
+            about: if about.is_empty() { &ASKED } else { about }.to_vec(),
         }))
     }
 }
