@@ -317,18 +317,17 @@ fn paths_processes_and_memory_are_asked_about_if_that_is_wanted() {
 fn the_policy_program_ends_with_the_run_and_with_nucleus() {
     require!(ptrace);
     let place = Place::new(None);
-    // One that does not end with its input, and has a child.
     let stubborn = r#"verdict() { echo "{\"id\":$1,\"verdict\":\"allow\"}"; }"#;
-    place.policy(&format!(
-        "{stubborn}\nsleep 1000 & {ANSWER}\nexec sleep 1000"
-    ));
     let options = ["--host", "--policy-asks", "exec"];
     let ended = |kill: bool| {
-        let program = if kill {
-            "echo up; sleep 1000"
+        // One that does not end with its input. A child of it ends with the
+        // run; when nucleus is killed, the kernel ends the program alone.
+        let (child, program) = if kill {
+            ("", "echo up; sleep 1000")
         } else {
-            "echo up"
+            ("sleep 1000 &", "echo up")
         };
+        place.policy(&format!("{stubborn}\n{child} {ANSWER}\nexec sleep 1000"));
         let mut command = place.command(&options, &["sh", "-c", program]);
         // Whoever survives holds this open.
         let (mut watched, held) = std::io::pipe().unwrap();
@@ -343,9 +342,7 @@ fn the_policy_program_ends_with_the_run_and_with_nucleus() {
             child.kill().unwrap();
         }
         child.wait().unwrap();
-        if !kill {
-            watched.read_to_end(&mut Vec::new()).unwrap();
-        }
+        watched.read_to_end(&mut Vec::new()).unwrap();
     };
     ended(false);
     ended(true);
