@@ -49,7 +49,7 @@ pub(crate) struct Tasks {
     dying: BTreeSet<u32>,
     /// Whether any thread has a filter of its own.
     own_filters: bool,
-    /// Some thread was killed, and may have made a child that it cannot tell of.
+    /// A thread may have been killed that had made a child to tell of.
     untold: bool,
 }
 
@@ -97,8 +97,8 @@ impl Tasks {
         self.early.insert(thread);
     }
 
-    /// Some thread was killed, by a signal or by another's exec: what it had
-    /// just made is told of by nobody, and may stop only later.
+    /// A thread may have been killed: what it had just made is told of by
+    /// nobody, and may stop only later.
     pub(crate) fn lost(&mut self) {
         self.untold = true;
     }

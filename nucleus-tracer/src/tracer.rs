@@ -310,7 +310,9 @@ impl<J: Judge> Tracer<J> {
             if tid == self.root {
                 self.root_status = Some(ExitStatus::from_raw(status));
             }
-            if libc::WIFSIGNALED(status) {
+            let further = self.tasks.get(tid).is_some_and(|task| !task.leads());
+            if further || libc::WIFSIGNALED(status) {
+                // An exec of another thread looks like an end of its own.
                 self.tasks.lost();
             }
             self.ended(tid)?;
@@ -523,7 +525,8 @@ impl<J: Judge> Tracer<J> {
     /// Whether the maker of a thread that has stopped first can still tell of
     /// it. A thread that is killed in the stop in which it would tell never
     /// does: by a signal, or because another thread of its process executes a
-    /// program. Its child may be seen before that or after.
+    /// program or exits. Its child may be seen before that or after, and belong
+    /// to another process by then.
     fn will_be_told_of(&self, child: u32) -> bool {
         let maker = Status::of(child).and_then(|status| match status.process {
             Some(process) if process != child => Some(process),

@@ -72,6 +72,8 @@ impl Place {
             .arg("--")
             .args(program)
             .current_dir(self.scratch.path())
+            // Without folders that nobody may not look into.
+            .env("PATH", "/usr/bin:/bin")
             .stdin(Stdio::null());
         if let Some(user) = self.user {
             command.uid(user).gid(user);
