@@ -1,5 +1,4 @@
-//! Launches a program: in the host's view with a filter alone, or in a
-//! sandbox.
+//! Launches a program: in the host's view with a filter alone, or in a sandbox.
 //!
 //! ```
 //! use nucleus_core::Command;
@@ -14,23 +13,18 @@
 //! what it leaves behind, and kills all of it when the caller ends.
 //!
 //! In reading order:
-//!
 //! - `command`: what to start ([`Command`], [`View`], [`Stdio`])
-//! - `isolation`: what a sandbox is made of ([`Isolation`])
-//! - `capability`: capabilities by name ([`Capability`])
-//! - `plan`: what will be done, as data ([`Plan`])
-//! - `launch`: from a command to a plan to processes
+//! - `isolation`, `capability`: what a sandbox is made of ([`Isolation`])
+//! - `plan`, `launch`: what will be done, as data ([`Plan`]), and from that to processes
 //! - `host`, `source`, `layout`, `landlock`, `confine`, `reduced`: what a sandbox shows, grants and takes, as steps
 //! - `interpret`, with `ids`, `mounts`, `network`, `secret`, `privileges`, `oom` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
 //! - `report`, `message`, `hear`: what children tell the parent
-//! - `child`: the handle on what runs ([`Child`])
-//! - `stat`: what /proc says of a process
+//! - `child`, `stat`: the handle on what runs ([`Child`]), and what /proc says of it
 //! - `overlay`: what the program writes and nobody has to keep ([`Changes`])
 //! - `stdio`, `strings`, `environment`: what the program is started with
 //! - `error`, `autopsy`, `mounted_on`: why a program did not start ([`LaunchError`])
 //! - `sys`: every raw system call
-
 #![deny(unsafe_code)]
 
 mod autopsy;

@@ -49,7 +49,6 @@ mod policy;
 mod resolver;
 
 pub mod callback;
-
 mod determinism;
 mod exec;
 mod limits;
