@@ -183,17 +183,20 @@ mod tests {
             .collect()
     }
 
-    /// The vDSO of this machine, as a program would have it.
+    /// The vDSO of this machine, as a program would have it, with the room
+    /// behind it that not every kernel leaves.
     fn changed(wish: Wish) -> (Vec<u8>, Vec<u8>) {
         let image = crate::determinism::image::Program::open(std::process::id())
             .and_then(|program| program.vdso())
             .expect("a vDSO that can be read");
-        let mut after = image.bytes.clone();
-        for patch in patches(&image.bytes, image.base, wish).expect("room") {
+        let mut before = image.bytes;
+        before.resize(before.len() + 4096, 0);
+        let mut after = before.clone();
+        for patch in patches(&before, image.base, wish).expect("room") {
             let start = usize::try_from(patch.offset).expect("an offset");
             after[start..start + patch.bytes.len()].copy_from_slice(&patch.bytes);
         }
-        (image.bytes, after)
+        (before, after)
     }
 
     #[test]
