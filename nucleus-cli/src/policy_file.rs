@@ -12,7 +12,7 @@ use nucleus_supervisor::{ExecRule, NetRule, Ports, RandomSeed, TimeStart};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use toml::Spanned;
 
-use crate::commands::sandbox::{Asked, MemoryPolicy, duration, server};
+use crate::commands::sandbox::{ASKED, Asked, MemoryPolicy, duration, server};
 
 /// What the file says: as much as the options that a supervisor enforces.
 ///
@@ -77,13 +77,16 @@ pub(crate) struct Program {
     pub(crate) command: Vec<String>,
     #[serde(default, deserialize_with = "time")]
     pub(crate) timeout: Option<Duration>,
-    #[serde(default)]
+    #[serde(default = "asked")]
     pub(crate) asks: Vec<Asked>,
 }
 
-/// `[paths]`.
-#[derive(Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
+fn asked() -> Vec<Asked> {
+    ASKED.to_vec()
+}
+
+/// `[paths]`: all absolute.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Paths {
     pub(crate) deny: Vec<PathBuf>,
     pub(crate) hide: Vec<PathBuf>,
@@ -109,7 +112,7 @@ impl PolicyFile {
         let read = Self {
             network: form.network.map(|it| it.read(text)).transpose()?,
             exec: form.exec.map(|it| it.read(text)).transpose()?,
-            paths: form.paths,
+            paths: form.paths.read(text)?,
             limits: form.limits,
             determinism: form.determinism,
             program: form.program,
@@ -153,7 +156,7 @@ struct Form {
     network: Option<NetworkForm>,
     exec: Option<ExecForm>,
     #[serde(default)]
-    paths: Paths,
+    paths: PathsForm,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -172,6 +175,14 @@ struct NetworkForm {
     bind: Option<Ports>,
     unix: Vec<PathBuf>,
     dns: Texts,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PathsForm {
+    deny: Texts,
+    hide: Texts,
+    grant: Texts,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -201,6 +212,25 @@ impl ExecForm {
             deny: all(text, &self.deny, str::parse)?,
         })
     }
+}
+
+impl PathsForm {
+    fn read(self, text: &str) -> anyhow::Result<Paths> {
+        Ok(Paths {
+            deny: all(text, &self.deny, absolute)?,
+            hide: all(text, &self.hide, absolute)?,
+            grant: all(text, &self.grant, absolute)?,
+        })
+    }
+}
+
+fn absolute(path: &str) -> Result<PathBuf, String> {
+    if !path.starts_with('/') {
+        return Err(format!(
+            "{path:?} is not absolute; write it with its folders from the program's / on"
+        ));
+    }
+    Ok(path.into())
 }
 
 fn all<T, E: Display>(
@@ -329,6 +359,11 @@ mod tests {
             "[exec]\ndeny = [\"é\", \"bin/sh\"]",
             "line 2, column 14: ",
             "from / on",
+        );
+        check(
+            "[paths]\nhide = [\".env\"]",
+            "line 2, column 9: ",
+            "not absolute",
         );
         check("[limits]\npids = 0", "line 2, column 8: ", "1 to 4194303");
         check("[limits]\nmemory = \"1X\"", "line 2, column 10: ", "512M");

@@ -35,7 +35,7 @@ use self::ids::IdArgs;
 use self::network::NetworkArgs;
 pub(crate) use self::network::server;
 use self::paths::PathArgs;
-pub(crate) use self::policy::Asked;
+pub(crate) use self::policy::{ASKED, Asked};
 use self::policy::{Asking, PolicyArgs};
 use self::privileges::PrivilegeArgs;
 use self::rlimits::RlimitArgs;
