@@ -284,19 +284,19 @@ fn check(user: Option<u32>) {
 
 #[test]
 fn what_is_denied_is_reached_on_no_way() {
-    require!(userns);
+    require!(userns, mapped_ids);
     check(None);
 }
 
 #[test]
 fn what_is_denied_is_reached_on_no_way_by_nobody() {
-    require!(root, userns);
+    require!(root, userns, mapped_ids);
     check(Some(NOBODY));
 }
 
 #[test]
 fn a_path_that_changes_while_it_is_judged_leads_nowhere_else() {
-    require!(userns);
+    require!(userns, mapped_ids);
     let tries = std::env::var("NUCLEUS_TEST_TRIES").unwrap_or_else(|_| "500".to_owned());
     let place = Place::new(None);
     let said = place.probe(&place.denials(), &["race", &tries]);
@@ -307,7 +307,7 @@ fn a_path_that_changes_while_it_is_judged_leads_nowhere_else() {
 
 #[test]
 fn shells_work_under_rules_on_paths() {
-    require!(userns);
+    require!(userns, mapped_ids);
     let place = Place::new(None);
     let script = "mkdir d && echo one > d/f && cat < d/f | cat; mkfifo p; echo two > p & cat p; \
         wait; cat /proc/self/status > /dev/null && cat top/deny/a";
