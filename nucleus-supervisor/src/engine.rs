@@ -36,12 +36,12 @@ pub struct Summary {
     pub gone: u64,
     /// Those that a handler could not judge and that failed for it.
     pub failed: u64,
-    /// Those during which a handler panicked.
+    /// Those during which a handler panicked, or whoever held one.
     pub panicked: u64,
 }
 
 #[derive(Debug, Default)]
-struct Counters {
+pub(crate) struct Counters {
     received: AtomicU64,
     gone: AtomicU64,
     failed: AtomicU64,
@@ -90,6 +90,10 @@ impl Supervisor {
 }
 
 impl Counters {
+    pub(crate) fn panicked(&self) {
+        count(&self.panicked);
+    }
+
     fn summary(&self) -> Summary {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Summary {
@@ -131,9 +135,9 @@ impl Engine {
         let decided = catch_unwind(AssertUnwindSafe(|| self.registry.decide(&request)));
         let reply = match decided {
             Ok(Ok(Decision::Hold(take))) => {
-                if catch_unwind(AssertUnwindSafe(|| take(request))).is_err() {
-                    count(&self.counters.panicked);
-                }
+                let held = request.held(Arc::clone(&self.counters));
+                // A request that is lost in a panic counts it.
+                let _panic = catch_unwind(AssertUnwindSafe(|| take(held)));
                 return;
             }
             Ok(Ok(Decision::Answer(reply))) => reply,
@@ -143,7 +147,7 @@ impl Engine {
                 Reply::Errno(errno)
             }
             Err(_panic) => {
-                count(&self.counters.panicked);
+                self.counters.panicked();
                 Reply::Errno(Errno::IO)
             }
         };

@@ -2,10 +2,12 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use nucleus_seccomp::{SeccompData, Syscall};
 use rustix::io::Errno;
 
+use crate::engine::Counters;
 use crate::reply::{FdResult, NewFd, Reply};
 use crate::{Denial, Error, Listener, Memory, sys};
 
@@ -21,6 +23,8 @@ pub struct Request {
     data: SeccompData,
     answered: bool,
     denial: OnceLock<Denial>,
+    /// Where a panic of its holder is counted.
+    counters: Option<Arc<Counters>>,
 }
 
 /// What became of an answer.
@@ -47,7 +51,14 @@ impl Request {
             },
             answered: false,
             denial: OnceLock::new(),
+            counters: None,
         }
+    }
+
+    /// For whoever takes it out of its handler.
+    pub(crate) fn held(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = Some(counters);
+        self
     }
 
     /// The kernel's number of this notification, unique for its listener.
@@ -236,6 +247,13 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         if !self.answered {
+            // Before the answer, which may be the last that the program waits
+            // for: who asks for the sums then shall find this in them.
+            if let Some(counters) = &self.counters
+                && thread::panicking()
+            {
+                counters.panicked();
+            }
             // A failure means that the caller is gone or the listener is
             // closed, and then the kernel answers with ENOSYS.
             let _gone: Result<(), Errno> = self.deny(Errno::PERM);

@@ -45,9 +45,11 @@ fn no_file_is_left_of_a_killed_nucleus() {
     }
     std::fs::write(scratch.file("token"), "secret").unwrap();
     let before = scratch.listing();
-    for _ in 0..30 {
+    for round in 0..60 {
+        // Half of them in the start itself.
+        let span = if round % 2 == 0 { 20_000 } else { 120_000 };
         let random = RandomState::new().hash_one(std::process::id());
-        let moment = Duration::from_micros(random % 120_000);
+        let moment = Duration::from_micros(random % span);
         let (mut read, write) = std::io::pipe().unwrap();
         let mut run = nucleus([
             "run",

@@ -9,7 +9,7 @@ mod subordinate;
 
 use std::ffi::CStr;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -119,7 +119,11 @@ pub(crate) fn user_namespace(maps: &IdMaps) -> Result<OwnedFd, Fault> {
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call(Call::Pipe)?;
     // A process to hold the namespace, until it has been opened.
     let holder = sys::clone_process(Namespaces::USER.bits(), None, || {
-        let _closed = rustix::io::read(&read, &mut [0]);
+        // Its own copy of the other end would keep it from hearing of the end
+        // of a parent that is killed. Whatever fails, it only ends early.
+        if sys::close_all_but([read.as_raw_fd()]).is_ok() {
+            let _closed = rustix::io::read(&read, &mut [0]);
+        }
         sys::exit(0)
     })
     .call(Call::Clone)?;
