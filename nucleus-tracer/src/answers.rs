@@ -1,19 +1,10 @@
 //! Answers to calls that wait, from other threads to the tracer.
-//!
-//! The tracer waits in waitpid(2), which only a signal interrupts; one that
-//! comes right before the wait begins is lost. So whoever answers signals
-//! until the answer was taken.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use crate::{Verdict, sys};
-
-/// How long a signal may have been lost before the next one. Nothing waits
-/// this long but after that rare loss.
-const AGAIN: Duration = Duration::from_millis(1);
+use crate::Verdict;
+use crate::line::Line;
 
 /// A call that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,18 +12,13 @@ pub struct Ticket(u64);
 
 /// Where the answers come in to calls that wait.
 #[derive(Debug, Default)]
-pub struct Answers {
-    state: Mutex<State>,
-    taken: Condvar,
-}
+pub struct Answers(Line<Said>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Said {
     given: Vec<(Ticket, Verdict)>,
     /// Those whose callers stand still.
     awaited: BTreeSet<Ticket>,
-    /// The thread that takes the answers.
-    tracer: Option<u32>,
 }
 
 impl Answers {
@@ -46,53 +32,42 @@ impl Answers {
     /// Answers, from whatever thread; that the caller is gone is no error. An
     /// answer that makes the call wait again is a denial.
     pub fn give(&self, ticket: Ticket, verdict: Verdict) {
-        let mut state = self.state();
-        state.given.push((ticket, verdict));
-        while let Some(tracer) = state.tracer
-            && tracer != sys::own_thread()
-            && state.awaited.contains(&ticket)
-            && sys::wake_thread(tracer).is_ok()
-        {
-            let waited = self.taken.wait_timeout(state, AGAIN);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let mut state = self.0.lock();
+        state.said.given.push((ticket, verdict));
+        let is_awaited = |said: &Said| said.awaited.contains(&ticket);
+        drop(self.0.until_heard(state, None, is_awaited));
     }
 
     /// The calling thread takes the answers from now on.
     pub(crate) fn bind(&self) {
-        self.state().tracer = Some(sys::own_thread());
+        self.0.bind();
     }
 
     /// A call stands still until this is answered.
     pub(crate) fn expect(&self, ticket: Ticket) {
-        self.state().awaited.insert(ticket);
+        self.0.lock().said.awaited.insert(ticket);
     }
 
     /// Who waited is gone.
     pub(crate) fn forget(&self, ticket: Ticket) {
-        self.state().awaited.remove(&ticket);
-        self.taken.notify_all();
+        self.0.lock().said.awaited.remove(&ticket);
+        self.0.answer();
     }
 
     /// What was answered since the last look.
     pub(crate) fn take(&self) -> Vec<(Ticket, Verdict)> {
-        let mut state = self.state();
-        let given = std::mem::take(&mut state.given);
+        let mut state = self.0.lock();
+        let given = std::mem::take(&mut state.said.given);
         for (ticket, _) in &given {
-            state.awaited.remove(ticket);
+            state.said.awaited.remove(ticket);
         }
-        self.taken.notify_all();
+        drop(state);
+        self.0.answer();
         given
     }
 
     /// Nobody takes answers any more.
     pub(crate) fn close(&self) {
-        self.state().tracer = None;
-        self.taken.notify_all();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics between changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.close();
     }
 }

@@ -22,13 +22,16 @@
 
 mod answers;
 mod judge;
+mod mode;
 mod seen;
 
 mod tracer;
 
 mod care;
 mod fatal;
+mod line;
 mod refusal;
+mod reports;
 mod special;
 mod status;
 mod stop;
@@ -41,5 +44,6 @@ mod sys;
 pub use answers::{Answers, Ticket};
 pub use error::{Error, Refusal};
 pub use judge::{ASK, Judge, Task, TracedCall, Verdict};
+pub use mode::Mode;
 pub use seen::Seen;
-pub use tracer::{Mode, Tracer};
+pub use tracer::Tracer;

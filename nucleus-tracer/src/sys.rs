@@ -236,11 +236,23 @@ pub(crate) enum Waited {
 /// they report by SIGCHLD, so they do not match, while tracees always do
 /// (`eligible_child`, `kernel/exit.c`, since 4.7).
 pub(crate) fn wait_tracee() -> io::Result<Waited> {
+    wait(libc::__WCLONE | libc::__WNOTHREAD)
+}
+
+/// The same for one that has stopped or ended already: [`Waited::None`] also
+/// where none has.
+pub(crate) fn look_at_tracees() -> io::Result<Waited> {
+    wait(libc::__WCLONE | libc::__WNOTHREAD | libc::WNOHANG)
+}
+
+fn wait(flags: libc::c_int) -> io::Result<Waited> {
     let mut status: libc::c_int = 0;
     // SAFETY: `status` is valid for writing for the length of the call.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WCLONE | libc::__WNOTHREAD) };
-    if let Ok(tid @ 1..) = u32::try_from(pid) {
-        return Ok(Waited::Stopped(tid, status));
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
+    match u32::try_from(pid) {
+        Ok(0) => return Ok(Waited::None),
+        Ok(tid) => return Ok(Waited::Stopped(tid, status)),
+        Err(_negative) => {}
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {

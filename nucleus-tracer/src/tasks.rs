@@ -85,6 +85,11 @@ impl Tasks {
         self.known.get_mut(&thread)
     }
 
+    /// Whether there is one thread alone.
+    pub(crate) fn is_one(&self) -> bool {
+        self.known.len() == 1 && self.early.is_empty()
+    }
+
     /// The processes that have a thread left.
     pub(crate) fn processes(&self) -> BTreeSet<u32> {
         self.known.values().map(|tracee| tracee.process).collect()

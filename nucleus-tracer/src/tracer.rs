@@ -1,70 +1,26 @@
 //! The loop: one stop after the other, until nobody is left.
 
+mod calls;
 mod lineage;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::marker::PhantomData;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::{io, mem};
 
-use nucleus_seccomp::{Action, Completeness, SeccompData};
+use nucleus_seccomp::{Completeness, SeccompData};
 use rustix::io::Errno;
 
+use crate::refusal;
+use crate::reports::Reports;
 use crate::special::Specials;
 use crate::status::Status;
 use crate::stop::Stop;
 use crate::sys::{self, Resume, SyscallInfo, Waited, option};
 use crate::tasks::Tasks;
-use crate::{ASK, Answers, Error, Judge, Seen, Task, Ticket, TracedCall, Verdict};
-use crate::{refusal, regs};
-
-/// The answer that a rehearsal gives, and a call that nobody judges gets: the
-/// same number on every architecture.
-const ENOSYS: u16 = 38;
-
-/// What the tracer does with a call that stops for it. In every mode the judge
-/// decides on what the filter leaves to it ([`ASK`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mode {
-    /// Nothing is told.
-    Judge,
-    /// Every call is told and goes on. The program carries
-    /// [`Program::trace_all`](nucleus_seccomp::Program::trace_all) and nothing
-    /// else: one stop a call.
-    Record,
-    /// Every call is told at its entry, before any filter, whatever filters the
-    /// program carries, from its first `execve` on: three stops a call that is
-    /// judged, else two.
-    RecordEntries,
-    /// A call is answered with the errno in the filter's data, without being
-    /// made, and told as [`Action::Errno`]. The program carries a profile whose
-    /// `Errno(e)` became `Trace(e)`. A SIGSYS by a filter and a kill by a
-    /// filter are told, too.
-    ///
-    /// Only denied calls stop. So that no child goes unseen, the filter must
-    /// leave `clone` with `CLONE_UNTRACED`, and `clone3`, to the judge: the
-    /// tracer refuses such a child with EPERM, and says so. Without, what is
-    /// denied to that child fails with ENOSYS, unseen.
-    Deny,
-    /// As `Deny`, but a call is only told as denied and then goes on, unless
-    /// the answer is ENOSYS, which programs are made to fall back from: a run
-    /// that shows all that a profile lacks, and does not end or hang at the
-    /// first. Without denials it goes as under `Deny`.
-    Rehearse,
-}
-
-impl Mode {
-    const fn records(self) -> bool {
-        matches!(self, Self::Record | Self::RecordEntries)
-    }
-
-    const fn denies(self) -> bool {
-        matches!(self, Self::Deny | Self::Rehearse)
-    }
-}
+use crate::{Answers, Error, Judge, Mode, Seen, Task, Ticket, TracedCall, Verdict};
 
 /// Follows one process and all that it starts, without privilege.
 ///
@@ -86,6 +42,7 @@ pub struct Tracer<J> {
     root: u32,
     root_status: Option<ExitStatus>,
     pub(crate) tasks: Tasks,
+    reports: Reports,
     pub(crate) specials: Specials,
     pub(crate) info: SyscallInfo,
     /// A thread that stands still until the next look, and its signal then.
@@ -154,6 +111,7 @@ impl<J: Judge> Tracer<J> {
             root: process,
             root_status: None,
             tasks: Tasks::new(process),
+            reports: Reports::default(),
             specials: Specials::new(),
             info: SyscallInfo::default(),
             waiting: None,
@@ -201,14 +159,12 @@ impl<J: Judge> Tracer<J> {
         }
         loop {
             self.take_answers()?;
-            match self.wait()? {
-                Waited::Stopped(tid, status) => {
-                    if let Some(seen) = self.stopped(tid, status)? {
-                        return Ok(Some(seen));
-                    }
+            if let Some((tid, status)) = self.reports.take() {
+                if let Some(seen) = self.stopped(tid, status)? {
+                    return Ok(Some(seen));
                 }
-                Waited::Interrupted => {}
-                Waited::None => return Ok(None),
+            } else if !self.wait()? {
+                return Ok(None);
             }
         }
     }
@@ -276,7 +232,8 @@ impl<J: Judge> Tracer<J> {
         }
     }
 
-    fn wait(&self) -> Result<Waited, Error> {
+    /// Waits until there is something to serve; false when nobody is left.
+    fn wait(&mut self) -> Result<bool, Error> {
         let can_be_woken = !self.parked.is_empty();
         if can_be_woken {
             sys::let_wake(true);
@@ -285,7 +242,26 @@ impl<J: Judge> Tracer<J> {
         if can_be_woken {
             sys::let_wake(false);
         }
-        waited.map_err(Error::Wait)
+        match waited.map_err(Error::Wait)? {
+            Waited::Stopped(tid, status) => {
+                self.reports.add(tid, status);
+                if self.reports.is_time_to_look() && !self.tasks.is_one() {
+                    self.look_for_others()?;
+                }
+                Ok(true)
+            }
+            Waited::Interrupted => Ok(true),
+            Waited::None => Ok(false),
+        }
+    }
+
+    /// Takes in all that has stopped or ended by now: nobody stops twice
+    /// before it was served, so that this comes to an end.
+    fn look_for_others(&mut self) -> Result<(), Error> {
+        while let Waited::Stopped(tid, status) = sys::look_at_tracees().map_err(Error::Wait)? {
+            self.reports.add(tid, status);
+        }
+        Ok(())
     }
 
     fn take_answers(&mut self) -> Result<(), Error> {
@@ -348,133 +324,10 @@ impl<J: Judge> Tracer<J> {
         Ok(None)
     }
 
-    fn seccomp_stop(&mut self, tid: u32) -> Result<Option<Seen>, Error> {
-        self.has_filter |= self.mode != Mode::RecordEntries;
-        // A thread killed in this stop never makes the call.
-        if !self.read_info(tid)? {
-            return Ok(None);
-        }
-        let data = low_16(self.info.ret_data);
-        if self.mode == Mode::Record {
-            let entered = self.tasks.state(tid).is_some_and(|state| state.entered);
-            self.take_care(tid)?;
-            self.resume(tid)?;
-            return Ok((!entered).then(|| self.seen(tid, Action::Trace(data))));
-        }
-        if data & ASK != 0 {
-            if self.mode != Mode::RecordEntries && self.refuses_untraced(tid)? {
-                return Ok(None);
-            }
-            let call = self.call(tid);
-            let verdict = self.judge.enter(&call);
-            self.carry_out(&call, verdict)?;
-            return Ok(None);
-        }
-        if !self.mode.denies() {
-            // Of a filter that the program has installed: as without a tracer.
-            self.skip(tid, -i64::from(ENOSYS))?;
-            return Ok(None);
-        }
-        let goes_on = self.mode == Mode::Rehearse
-            && data != ENOSYS
-            && !(self.must_stay_denied)(&self.call(tid).data);
-        let answered = goes_on || self.set_result(tid, -i64::from(data))?;
-        if !answered {
-            return Ok(None);
-        }
-        self.waiting = Some((tid, 0));
-        Ok(Some(self.seen(tid, Action::Errno(data))))
-    }
-
-    /// A stop of `PTRACE_SYSCALL`: of a call whose end is to be told, or of a
-    /// thread with filters of its own, which may answer before ours.
-    fn syscall_stop(&mut self, tid: u32) -> Result<Option<Seen>, Error> {
-        let mut state = self
-            .tasks
-            .state(tid)
-            .map_or_else(Default::default, |it| *it);
-        if state.tell && !state.own_filter && state.restore.is_none() {
-            // It was resumed from within the call.
-            self.tell_end(tid);
-            self.resume(tid)?;
-            return Ok(None);
-        }
-        if !self.read_info(tid)? {
-            return Ok(None);
-        }
-        let entry = self.info.op == sys::INFO_ENTRY;
-        if !entry {
-            self.tell_end(tid);
-            if let Some((address, word)) = state.restore.take() {
-                alive("PTRACE_POKEDATA", tid, sys::poke(tid, address, word))?;
-            }
-        }
-        if let Some(known) = self.tasks.state(tid) {
-            known.entered = entry;
-            known.restore = state.restore;
-        }
-        let is_told = entry && state.own_filter && self.mode.records() && self.has_begun();
-        if is_told && self.mode == Mode::RecordEntries {
-            self.take_care(tid)?;
-        }
-        self.resume(tid)?;
-        Ok(is_told.then(|| self.seen(tid, Action::Trace(0))))
-    }
-
-    /// What comes before the filter and `execve` is not the program's.
-    fn has_begun(&mut self) -> bool {
-        if !self.has_filter {
-            let call = self.call(self.root).data.syscall();
-            let name = call.and_then(nucleus_seccomp::Syscall::name);
-            self.has_filter = matches!(name, Some("execve" | "execveat"));
-        }
-        self.has_filter
-    }
-
-    fn carry_out(&mut self, call: &TracedCall, verdict: Verdict) -> Result<(), Error> {
-        let tid = call.task.thread;
-        match verdict {
-            Verdict::Go => self.resume(tid),
-            Verdict::GoAndTell => {
-                if let Some(state) = self.tasks.state(tid) {
-                    state.tell = true;
-                }
-                self.resume(tid)
-            }
-            Verdict::Errno(errno) => self.skip(tid, -i64::from(errno.raw_os_error())),
-            Verdict::Value(value) => self.skip(tid, value),
-            Verdict::Kill => {
-                let killed = sys::kill(call.task.process);
-                alive("kill", tid, killed).map(drop)
-            }
-            Verdict::Wait(ticket) => {
-                for answers in &self.answers {
-                    answers.expect(ticket);
-                }
-                self.parked.insert(ticket, *call);
-                Ok(())
-            }
-        }
-    }
-
-    fn tell_end(&mut self, tid: u32) {
-        if let Some(state) = self.tasks.state(tid)
-            && mem::take(&mut state.tell)
-        {
-            self.judge.over(tid);
-        }
-    }
-
     pub(crate) fn note(&mut self, sentence: &str) {
         if !self.notes.iter().any(|note| note == sentence) {
             self.notes.push(sentence.to_owned());
         }
-    }
-
-    /// Reads the call of a stopped thread; false when it was killed meanwhile.
-    pub(crate) fn read_info(&mut self, tid: u32) -> Result<bool, Error> {
-        let read = sys::syscall_info(tid, &mut self.info);
-        alive("PTRACE_GET_SYSCALL_INFO", tid, read)
     }
 
     pub(crate) fn task(&self, tid: u32) -> Task {
@@ -482,44 +335,6 @@ impl<J: Judge> Tracer<J> {
             thread: tid,
             process: tid,
         })
-    }
-
-    /// The call that was read last.
-    fn call(&self, tid: u32) -> TracedCall {
-        TracedCall {
-            task: self.task(tid),
-            data: SeccompData {
-                nr: low_32(self.info.nr),
-                arch: self.info.arch,
-                instruction_pointer: self.info.instruction_pointer,
-                args: self.info.args,
-            },
-        }
-    }
-
-    fn seen(&self, tid: u32, action: Action) -> Seen {
-        let TracedCall { task, data } = self.call(tid);
-        Seen {
-            task,
-            arch: data.arch,
-            nr: data.nr,
-            instruction_pointer: data.instruction_pointer,
-            args: Some(data.args),
-            action,
-        }
-    }
-
-    /// Lets a call return this without being made; false when its thread was
-    /// killed meanwhile.
-    fn set_result(&self, tid: u32, result: i64) -> Result<bool, Error> {
-        alive("setting the result", tid, regs::skip_call(tid, result))
-    }
-
-    pub(crate) fn skip(&mut self, tid: u32, result: i64) -> Result<(), Error> {
-        if self.set_result(tid, result)? {
-            self.resume(tid)?;
-        }
-        Ok(())
     }
 
     pub(crate) fn resume(&mut self, tid: u32) -> Result<(), Error> {

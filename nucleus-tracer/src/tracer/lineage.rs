@@ -4,8 +4,8 @@ use std::mem;
 
 use crate::status::Status;
 use crate::tasks::Birth;
-use crate::tracer::{Mode, Tracer, alive, event_tid};
-use crate::{Error, Judge, Task, TracedCall, sys};
+use crate::tracer::{Tracer, alive, event_tid};
+use crate::{Error, Judge, Mode, Task, TracedCall, sys};
 
 impl<J: Judge> Tracer<J> {
     pub(super) fn new_child(&mut self, parent: u32, child: u32) -> Result<(), Error> {
