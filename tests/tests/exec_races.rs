@@ -85,7 +85,7 @@ fn an_argument_that_is_rewritten_while_it_is_judged_wins_nothing() {
 #[test]
 fn a_child_that_is_forked_during_an_exec_is_judged_as_well() {
     require!(ptrace);
-    if let Some(ends) = race("fork", Exits::With(0), &["HEREpasz"], 10) {
+    if let Some(ends) = race("fork", Exits::With(0), &["HEREpasz"], 200) {
         check(&ends);
     }
 }
