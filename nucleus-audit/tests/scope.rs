@@ -1,7 +1,7 @@
 //! Whose event it was, by made processes and a made clock.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -22,6 +22,10 @@ struct World {
     looked_up: u32,
     scanned: u32,
     births: Option<Births>,
+    /// Ended, and not waited for yet.
+    zombies: BTreeSet<u32>,
+    /// What happens while children are looked for: one at each look.
+    meanwhile: VecDeque<fn(&Made)>,
 }
 
 /// Milliseconds since boot are both the clock and the start times.
@@ -72,6 +76,10 @@ impl Made {
         }
     }
 
+    fn end_unnoticed(&self, pid: u32) {
+        self.0.lock().unwrap().zombies.insert(pid);
+    }
+
     fn wait(&self, milliseconds: u64) -> u64 {
         let mut world = self.0.lock().unwrap();
         world.now += milliseconds;
@@ -101,10 +109,14 @@ impl Processes for Made {
     fn runs(&self, process: &Process) -> bool {
         let world = self.0.lock().unwrap();
         let now = world.processes.get(&process.pid);
-        now.is_some_and(|now| now.start == process.start)
+        now.is_some_and(|now| now.start == process.start && !world.zombies.contains(&now.pid))
     }
 
     fn children(&self, pid: u32) -> Vec<u32> {
+        let next = self.0.lock().unwrap().meanwhile.pop_front();
+        if let Some(happens) = next {
+            happens(self);
+        }
         let mut world = self.0.lock().unwrap();
         world.scanned += 1;
         let all = world.processes.values();
@@ -323,6 +335,60 @@ fn those_that_were_told_are_ours_however_the_clocks_disagree() {
     let handed_over = made.wait(1);
     watch.check(11, handed_over, Unattributed);
     watch.check(11, made.wait(100), Other);
+}
+
+/// Made and orphaned while the tree is looked through, so that it is seen as
+/// an orphan before it is told whose child it was.
+#[test]
+fn one_that_is_looked_up_before_it_is_told_is_no_other_holder_of_its_id() {
+    let made = Made::new();
+    made.tell_births();
+    made.start(10, 1, "/job", HOST);
+    let mut watch = made.select_pid(10);
+    let now = made.wait(1000);
+    let happens: [fn(&Made); 2] = [|made| made.start(11, 10, "/job", HOST), |made| made.end(10)];
+    made.0.lock().unwrap().meanwhile.extend(happens);
+    watch.check(99, now, Unattributed);
+    watch.check(11, now, Ours);
+    made.end(11);
+    watch.check(11, now, Ours);
+}
+
+/// The target ends while the tree is looked through, in which a member is that
+/// has ended: there is nobody left whose child it could be seen to be.
+#[test]
+fn one_that_was_told_stays_ours_when_it_is_looked_up_again() {
+    let made = Made::new();
+    made.tell_births();
+    made.start(10, 1, "/job", HOST);
+    let mut watch = made.select_pid(10);
+    made.wait(1000);
+    made.start(11, 10, "/job", HOST);
+    made.end_unnoticed(11);
+    let happens: [fn(&Made); 2] = [|_| (), |made| made.end(10)];
+    made.0.lock().unwrap().meanwhile.extend(happens);
+    let now = made.wait(1);
+    watch.check(99, now, Unattributed);
+    watch.check(11, now, Ours);
+}
+
+/// What is looked up while it is being reaped has no cgroup to show.
+#[test]
+fn one_without_a_cgroup_is_not_taken_for_another_s() {
+    let made = Made::new();
+    made.start(10, 1, "/job", HOST);
+    let mut watch = made.select_pid(10);
+    made.wait(100);
+    made.start(11, 1, "/job", HOST);
+    made.0
+        .lock()
+        .unwrap()
+        .processes
+        .get_mut(&11)
+        .unwrap()
+        .cgroup = None;
+    let now = made.wait(1000);
+    watch.check(11, now, Unattributed);
 }
 
 #[test]

@@ -289,27 +289,36 @@ impl Target {
             Some(told) => told.held.insert(child) && told.all,
             None => false,
         };
-        let former = match self.known.remove(&child) {
-            Some(holder) => Former::Was(holder.belonging),
-            None if first => Former::None,
-            None => Former::Unknown,
-        };
+        let holder = self.known.remove(&child);
         let parent = self.known.get(&parent);
         let ours = parent.is_some_and(|parent| parent.belonging == Belonging::Ours);
-        let was_ours = former == Former::Was(Belonging::Ours);
         // Others are looked at when they are heard of.
-        if !ours && !was_ours {
+        if !ours && holder.is_none() {
             return;
         }
-        let made = || Process::new(child, 0, time, birth.parent);
         let found = self.processes.find(child);
-        let belonging = match &found {
+        // It may have been looked up before its birth was taken in.
+        let start = found.as_ref().map(|found| found.start);
+        let (same, former) = match holder {
+            _ if first => (holder, Former::None),
+            Some(holder) if start == Some(holder.process.start) => {
+                let former = holder.former;
+                (Some(holder), former)
+            }
+            Some(holder) => (None, Former::Was(holder.belonging)),
+            None => (None, Former::Unknown),
+        };
+        let belonging = match (&same, &found) {
             _ if ours => Belonging::Ours,
-            Some(found) => self.classify(found),
-            None => Belonging::Unattributed,
+            (Some(same), _) => same.belonging,
+            _ if former != Former::Was(Belonging::Ours) => return,
+            (None, Some(found)) => self.classify(found),
+            (None, None) => Belonging::Unattributed,
         };
         let now = self.processes.now();
-        let process = found.unwrap_or_else(made);
+        let process = found
+            .or(same.map(|same| same.process))
+            .unwrap_or_else(|| Process::new(child, 0, time, birth.parent));
         self.remember(process, belonging, now, former);
     }
 
@@ -353,11 +362,14 @@ impl Target {
     }
 
     fn learn(&mut self, process: Process, now: SystemTime) -> Belonging {
-        let belonging = self.classify(&process);
-        let former = match self.known.get(&process.pid) {
-            Some(known) if known.process.start == process.start => known.former,
-            Some(known) => Former::Was(known.belonging),
-            None => Former::Unknown,
+        let (belonging, former) = match self.known.get(&process.pid) {
+            Some(known) if known.process.start == process.start => match known.belonging {
+                // Whose it was may not be seen any more.
+                Belonging::Ours => (Belonging::Ours, known.former),
+                _ => (self.classify(&process), known.former),
+            },
+            Some(known) => (self.classify(&process), Former::Was(known.belonging)),
+            None => (self.classify(&process), Former::Unknown),
         };
         self.remember(process, belonging, now, former);
         belonging
@@ -409,8 +421,9 @@ impl Target {
         }
         // An orphan shows its reaper as parent, so ancestry cannot rule one
         // out. But none of the target's is older than it, and none leaves its
-        // cgroup by itself.
-        if process.start < root.start || process.cgroup != root.cgroup {
+        // cgroup by itself; of one that is being reaped it cannot be read.
+        let cgroups = process.cgroup.as_ref().zip(root.cgroup.as_ref());
+        if process.start < root.start || cgroups.is_some_and(|(of, roots)| of != roots) {
             Belonging::Other
         } else {
             Belonging::Unattributed
