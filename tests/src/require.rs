@@ -237,7 +237,8 @@ fn older_than(wanted: KernelVersion) -> Option<Missing> {
 }
 
 /// Which file systems can: those with `FS_ALLOW_IDMAP`. Tmpfs has it since 6.3,
-/// the kernel's first root, which a test VM stays on, has not.
+/// the kernel's first root, which a checkout in a test VM's `/tmp` is on, has
+/// not.
 fn mapped_ids() -> Option<Missing> {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let folder = std::env::temp_dir();

@@ -82,6 +82,11 @@ pub(crate) fn prepare(job: &Job) -> Result<()> {
     }
     for directory in ["/tmp", "/var/tmp"] {
         fs::create_dir_all(directory).with_context(|| format!("making {directory}"))?;
+        // The root cannot map ids, tmpfs can since 6.3. Where the host keeps
+        // the checkout in such a directory, it must not be hidden.
+        if is_empty(Path::new(directory))? {
+            attach("tmpfs", directory, MountFlags::empty(), "")?;
+        }
         fs::set_permissions(directory, Permissions::from_mode(0o1777))
             .with_context(|| format!("opening {directory} to all"))?;
     }
@@ -94,6 +99,12 @@ pub(crate) fn prepare(job: &Job) -> Result<()> {
         bail!("bringing lo up: {up}");
     }
     Ok(())
+}
+
+fn is_empty(directory: &Path) -> Result<bool> {
+    let mut entries =
+        fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?;
+    Ok(entries.next().is_none())
 }
 
 fn unified_cgroups() -> Result<()> {
