@@ -9,6 +9,7 @@
 )]
 
 pub mod anybody;
+pub mod asked;
 pub mod elf32;
 pub mod elf64;
 pub mod kernel;

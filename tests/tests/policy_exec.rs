@@ -7,88 +7,17 @@
     reason = "what the helpers cannot do fails the test that asked for it"
 )]
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nucleus_tests::asked::{ANSWER, Place, documented};
 use nucleus_tests::elf64::{self, Exits};
 use nucleus_tests::nucleus::{Said as _, path};
 use nucleus_tests::require;
 use nucleus_tests::require::tries;
-use nucleus_tests::scratch::Scratch;
-
-const NOBODY: u32 = 65534;
-
-/// Answers each event by `verdict ID LINE`, which a test defines before.
-const ANSWER: &str = r#"
-    while read -r line; do
-        id=${line#*:}
-        verdict "${id%%,*}" "$line"
-    done
-"#;
-
-struct Place {
-    scratch: Scratch,
-    user: Option<u32>,
-}
-
-impl Place {
-    /// For whoever tests and, where that is root, for another one as well.
-    fn all() -> Vec<Self> {
-        let users = match is_root() {
-            true => vec![None, Some(NOBODY)],
-            false => vec![None],
-        };
-        users.into_iter().map(Self::new).collect()
-    }
-
-    fn new(user: Option<u32>) -> Self {
-        let scratch = Scratch::new();
-        fs::set_permissions(scratch.path(), Permissions::from_mode(0o777)).unwrap();
-        fs::copy(path(), scratch.file("nucleus")).unwrap();
-        Self { scratch, user }
-    }
-
-    /// A policy that a shell plays.
-    fn policy(&self, script: &str) {
-        self.write("policy", &format!("#!/bin/sh\n{script}"));
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let file = self.scratch.file(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn command(&self, options: &[&str], program: &[&str]) -> Command {
-        let mut command = Command::new(self.scratch.file("nucleus"));
-        command
-            .args(["run", "--policy-exec", "./policy"])
-            .args(options)
-            .arg("--")
-            .args(program)
-            .current_dir(self.scratch.path())
-            // Without folders that nobody may not look into.
-            .env("PATH", "/usr/bin:/bin")
-            .stdin(Stdio::null());
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
-        command
-    }
-
-    fn run(&self, options: &[&str], program: &[&str]) -> Output {
-        self.command(options, program).output().unwrap()
-    }
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
-}
 
 #[test]
 fn a_program_allows_and_denies_what_is_executed() {
@@ -361,18 +290,11 @@ fn the_plan_starts_no_policy_program() {
     assert!(!place.scratch.file("started").exists());
 }
 
-/// The first block of this language in the documentation.
-fn documented(language: &str) -> String {
-    let text = include_str!("../../docs/policy.md");
-    let (_, block) = text.split_once(&format!("```{language}\n")).unwrap();
-    block.split_once("```").unwrap().0.to_owned()
-}
-
 #[test]
 fn the_example_of_the_documentation_works() {
     require!(ptrace, tool("python3"), userland);
     let place = Place::new(None);
-    place.write("policy.py", &documented("python"));
+    place.write("policy.py", &documented("python", 0));
     place.policy("exec python3 policy.py");
     let script = "cat /dev/null && echo cat; cat secret; echo $?";
     let output = place.run(&["--host"], &["sh", "-c", script]);
@@ -382,7 +304,7 @@ fn the_example_of_the_documentation_works() {
 #[test]
 fn the_file_of_the_documentation_is_one() {
     let place = Place::new(None);
-    place.write("policy.toml", &documented("toml"));
+    place.write("policy.toml", &documented("toml", 0));
     let mut check = Command::new(path());
     check.args(["policy", "check", "policy.toml"]);
     let output = check.current_dir(place.scratch.path()).output().unwrap();

@@ -50,6 +50,7 @@ network: listen at no port: enforced by the supervisor, as the listener of the f
 exec: execute nothing else but the program that the sandbox is made for: enforced by the supervisor, as the tracer
 paths: deny /home and what is below it: enforced by the supervisor, as the listener of the filter
 limits: at most 20 processes at a time: enforced by the kernel in a cgroup; where that is not to be had, the supervisor, as the tracer
+program: ./policy may take more away while the program runs (version 1 of the protocol): enforced by the supervisor, as the tracer
 program: what ./policy says of each program to execute that the rules allow: enforced by the supervisor, as the tracer
 ";
     assert_eq!(output.out(), expected);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use nucleus_supervisor::callback::PROTOCOL;
 use nucleus_supervisor::{Determinism, Enforced, Enforcer, ExecPolicy, Guard as _, NetRules};
 use serde_json::json;
 
@@ -119,6 +120,10 @@ fn rules(file: &PolicyFile) -> Vec<Rule> {
     add("determinism", guard.enforced(), None);
     if let Some(program) = &file.program {
         let command = program.command.join(" ");
+        let rule = format!(
+            "{command} may take more away while the program runs (version {PROTOCOL} of the protocol)"
+        );
+        add("program", words(rule, Enforcer::Tracer), None);
         for asked in &program.asks {
             let (kind, by) = match asked {
                 Asked::Exec => ("program to execute that the rules allow", Enforcer::Tracer),

@@ -105,7 +105,8 @@ impl Arbiter {
     /// started by [`begin`](Self::begin).
     ///
     /// `tell` is called with a sentence when it ends early, after which all is
-    /// denied, and the first time that it says what is no verdict.
+    /// denied, and when it says what is no verdict or asks for a change of the
+    /// [context](Self::context) that cannot be.
     ///
     /// # Errors
     ///
@@ -137,7 +138,9 @@ impl Arbiter {
         let mut running = program.running();
         if running.is_none() {
             let (desk, tell) = (Arc::clone(&self.0.desk), Arc::clone(&program.tell));
-            *running = Some(Running::start(program.command.clone(), desk, tell)?);
+            let context = self.0.context.clone();
+            let command = program.command.clone();
+            *running = Some(Running::start(command, desk, context, tell)?);
         }
         Ok(())
     }

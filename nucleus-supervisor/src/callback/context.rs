@@ -1,10 +1,14 @@
 //! What a callback takes away while the program runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
-use crate::NetRule;
+use rustix::io::Errno;
+
+use crate::{NetRule, PathRules};
 
 /// Whom a restriction is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,22 +19,143 @@ pub enum Whom {
     Process(u32),
 }
 
+/// What can be changed while the program runs, where somebody enforces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Power {
+    /// Whom it may talk to.
+    Network,
+    /// Which paths it may use.
+    Paths,
+    /// How many processes there may be.
+    Processes,
+    /// How much memory may be claimed.
+    Memory,
+    /// All of it for one process and its later children: somebody sees them made.
+    Descent,
+}
+
+/// A change that cannot be made; what was there before is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// Nobody would enforce it.
+    #[error(
+        "nobody enforces {} in this run; {}", .power.meaning(), .power.remedy()
+    )]
+    Unenforced {
+        /// What it is about.
+        power: Power,
+    },
+    /// There is no such process.
+    #[error(
+        "process {process} is none of this run, or has ended; a process is named as in the events"
+    )]
+    NoProcess {
+        /// Its number.
+        process: u32,
+    },
+    /// It must be a path after all links.
+    #[error("{path:?} is not absolute; a path is that of the sandbox, after all links")]
+    Relative {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The kernel refuses a limit.
+    #[error("cannot set the limit to {most}: {source}")]
+    Limit {
+        /// The limit.
+        most: u64,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+impl Power {
+    const fn meaning(self) -> &'static str {
+        match self {
+            Self::Network => "rules on the network",
+            Self::Paths => "rules on paths",
+            Self::Processes => "a number of processes",
+            Self::Memory => "an amount of memory",
+            Self::Descent => "what one process alone may do",
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::Network => "start it with --net-allow",
+            Self::Paths => "start it with --path-deny or --policy-asks path",
+            Self::Processes => "start it with --pids",
+            Self::Memory => "start it with --memory",
+            Self::Descent => "an Inquiry sees processes made",
+        }
+    }
+}
+
 /// Restrictions on top of the rules: what the rules deny stays denied,
 /// whatever is done here. The event that is being answered is judged by them,
 /// too. A clone is the same context.
 #[derive(Debug, Clone, Default)]
-pub struct Context(Arc<Mutex<Restrictions>>);
+pub struct Context(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    restrictions: Mutex<Restrictions>,
+    /// The denied paths, each with what it led to at the first call after it was
+    /// denied: renaming a folder above it later leads nowhere else.
+    marked: Mutex<BTreeMap<PathBuf, PathRules>>,
+}
 
 #[derive(Debug, Default)]
 struct Restrictions {
     /// Nobody else may be talked to.
     peers: BTreeMap<Whom, Vec<NetRule>>,
     paths: BTreeMap<Whom, BTreeSet<PathBuf>>,
-    processes: Option<u64>,
-    memory: Option<u64>,
+    limits: BTreeMap<Power, u64>,
+    enforced: BTreeMap<Power, Enforced>,
+    /// The processes that were seen made and have not ended.
+    living: BTreeSet<u32>,
+}
+
+/// Who enforces something.
+#[derive(Clone)]
+enum Enforced {
+    /// Whoever judges by this context.
+    Here,
+    /// Somebody who must be told.
+    By(Arc<Limiter>),
+}
+
+type Limiter = dyn Fn(u64) -> io::Result<()> + Send + Sync;
+
+impl fmt::Debug for Enforced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Here => "Here",
+            Self::By(_) => "By",
+        })
+    }
 }
 
 impl Context {
+    /// Says that something is enforced, so that a policy program may change it;
+    /// the policies and guards that are given a context say so themselves.
+    pub fn enforces(&self, power: Power) {
+        self.lock().enforced.entry(power).or_insert(Enforced::Here);
+    }
+
+    /// Says that a limit is enforced by `limit`, which is called with each new
+    /// one, in processes or bytes.
+    pub fn limits_by(
+        &self,
+        power: Power,
+        limit: impl Fn(u64) -> io::Result<()> + Send + Sync + 'static,
+    ) {
+        let by = Enforced::By(Arc::new(limit));
+        self.lock().enforced.insert(power, by);
+    }
+
     /// From now on only these peers may be talked to, of those that the rules
     /// allow; none at all where the list is empty. Connections that there are
     /// stay.
@@ -47,7 +172,9 @@ impl Context {
     }
 
     /// Denies what is at or below a path, which must be the one after all
-    /// links: to execute it, to use it as a socket.
+    /// links, to all that judge by this context: a [`PathPolicy`](crate::PathPolicy)
+    /// each use, an [`ExecPolicy`](crate::ExecPolicy) executing, a
+    /// [`NetPolicy`](crate::NetPolicy) sockets.
     pub fn deny_path(&self, whom: Whom, path: PathBuf) {
         self.lock().paths.entry(whom).or_default().insert(path);
     }
@@ -59,16 +186,54 @@ impl Context {
         }
     }
 
-    /// At most so many processes, where a [`ProcessLimit`](crate::ProcessLimit)
-    /// counts them. Those that there are stay.
-    pub fn limit_processes(&self, most: u64) {
-        self.lock().processes = Some(most);
+    /// At most so many processes. Those that there are stay. A limit that was
+    /// given at the start is never exceeded.
+    ///
+    /// # Errors
+    ///
+    /// Nobody enforces it, such as a [`ProcessLimit`](crate::ProcessLimit), or
+    /// the kernel does not take it.
+    pub fn limit_processes(&self, most: u64) -> Result<(), ChangeError> {
+        self.limit(Power::Processes, most)
     }
 
-    /// At most so many bytes, where a [`MemoryLimit`](crate::MemoryLimit) counts
-    /// them. What is claimed stays.
-    pub fn limit_memory(&self, most: u64) {
-        self.lock().memory = Some(most);
+    /// At most so many bytes. What is claimed stays, unless a cgroup counts
+    /// them: the kernel then kills what has more.
+    ///
+    /// # Errors
+    ///
+    /// Nobody enforces it, such as a [`MemoryLimit`](crate::MemoryLimit), or
+    /// the kernel does not take it.
+    pub fn limit_memory(&self, most: u64) -> Result<(), ChangeError> {
+        self.limit(Power::Memory, most)
+    }
+
+    fn limit(&self, power: Power, most: u64) -> Result<(), ChangeError> {
+        // The kernel may take its time: others must not wait for it.
+        if let Enforced::By(limit) = self.enforcer(power)? {
+            limit(most).map_err(|source| ChangeError::Limit { most, source })?;
+        }
+        self.lock().limits.insert(power, most);
+        Ok(())
+    }
+
+    /// Who enforces something.
+    fn enforcer(&self, power: Power) -> Result<Enforced, ChangeError> {
+        let enforced = self.lock().enforced.get(&power).cloned();
+        enforced.ok_or(ChangeError::Unenforced { power })
+    }
+
+    /// Whether a change of this would be enforced for those that it is about.
+    pub(super) fn check(&self, power: Power, whom: Whom) -> Result<(), ChangeError> {
+        self.enforcer(power)?;
+        let Whom::Process(process) = whom else {
+            return Ok(());
+        };
+        self.enforcer(Power::Descent)?;
+        match self.lock().living.contains(&process) {
+            true => Ok(()),
+            false => Err(ChangeError::NoProcess { process }),
+        }
     }
 
     /// Whether every restriction on a process's peers is met.
@@ -91,7 +256,7 @@ impl Context {
     }
 
     /// Every path that is denied to somebody, and whether it is to this process.
-    pub(crate) fn denied_paths(&self, process: u32) -> BTreeMap<PathBuf, bool> {
+    fn denied_paths(&self, process: u32) -> BTreeMap<PathBuf, bool> {
         let mut denied = BTreeMap::new();
         for (whom, paths) in &self.lock().paths {
             let own = matches!(whom, Whom::All) || *whom == Whom::Process(process);
@@ -102,19 +267,64 @@ impl Context {
         denied
     }
 
+    /// What a process may not use, as of now, as rules that deny.
+    pub(crate) fn denied(
+        &self,
+        process: u32,
+        root: BorrowedFd<'_>,
+    ) -> Result<Vec<PathRules>, Errno> {
+        let denied = self.denied_paths(process);
+        // Nothing panics between changes that belong together.
+        let mut known = self.0.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|path, _| denied.contains_key(path));
+        for path in denied.keys() {
+            if !known.contains_key(path) {
+                let rules = PathRules::new();
+                // One that is not absolute is no path after all links.
+                rules.deny(path).map_err(|_relative| Errno::ACCESS)?;
+                known.insert(path.clone(), rules);
+            }
+        }
+        for rules in known.values() {
+            rules.marks(root)?;
+        }
+        let own = known
+            .iter()
+            .filter(|(path, _)| denied.get(*path) == Some(&true));
+        Ok(own.map(|(_, rules)| rules.clone()).collect())
+    }
+
+    /// Whether an object may be used by a process, by what it is.
+    pub(crate) fn judge(
+        &self,
+        process: u32,
+        root: BorrowedFd<'_>,
+        object: BorrowedFd<'_>,
+    ) -> Result<(), Errno> {
+        let denied = self.denied(process, root)?;
+        denied
+            .iter()
+            .try_for_each(|rules| rules.judge(root, object))
+    }
+
     pub(crate) fn processes(&self) -> u64 {
-        self.lock().processes.unwrap_or(u64::MAX)
+        self.limited(Power::Processes)
     }
 
     pub(crate) fn memory(&self) -> u64 {
-        self.lock().memory.unwrap_or(u64::MAX)
+        self.limited(Power::Memory)
+    }
+
+    fn limited(&self, power: Power) -> u64 {
+        self.lock().limits.get(&power).copied().unwrap_or(u64::MAX)
     }
 
     /// A child begins with its parent's restrictions. One whose parent is not
     /// known any more begins with those of all processes together.
     pub(super) fn born(&self, child: u32, parent: Option<u32>) {
-        let child = Whom::Process(child);
         let mut restrictions = self.lock();
+        restrictions.living.insert(child);
+        let child = Whom::Process(child);
         let inherited = |whom: &Whom| match parent {
             Some(parent) => *whom == Whom::Process(parent),
             None => *whom != Whom::All,
@@ -138,13 +348,15 @@ impl Context {
     pub(super) fn ended(&self, process: u32) {
         let whom = Whom::Process(process);
         let mut restrictions = self.lock();
+        restrictions.living.remove(&process);
         restrictions.peers.remove(&whom);
         restrictions.paths.remove(&whom);
     }
 
     fn lock(&self) -> MutexGuard<'_, Restrictions> {
         // Nothing panics between changes that belong together.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let restrictions = self.0.restrictions.lock();
+        restrictions.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -198,5 +410,51 @@ mod tests {
         assert!(context.allows_path(1, Path::new("/a/b")));
         context.allow_path(Whom::Process(2), Path::new("/a"));
         assert!(context.allows_path(2, Path::new("/a/b")));
+    }
+
+    #[test]
+    fn a_folder_that_is_renamed_takes_its_denials_with_it() {
+        use rustix::fs::{Mode, OFlags};
+        use std::fs;
+        use std::os::fd::AsFd;
+
+        let top = std::env::temp_dir().join(format!("nucleus-taken-{}", std::process::id()));
+        fs::create_dir_all(top.join("a")).expect("a folder");
+        fs::write(top.join("a/f"), "").expect("a file");
+        let open = |path: &Path| rustix::fs::open(path, OFlags::PATH, Mode::empty());
+        let root = open("/".as_ref()).expect("the root");
+        let context = Context::default();
+        context.deny_path(Whom::Process(1), top.join("a/f"));
+        // Another process's call, and then that of the one that it is about.
+        let of = |process| context.denied(process, root.as_fd());
+        assert_eq!(of(2).expect("found").len(), 0);
+        fs::rename(top.join("a"), top.join("b")).expect("renamed");
+        let file = open(&top.join("b/f")).expect("a file");
+        let judged = context.judge(1, root.as_fd(), file.as_fd());
+        assert_eq!(judged, Err(Errno::ACCESS));
+        context.allow_path(Whom::Process(1), &top.join("a/f"));
+        assert_eq!(of(1).expect("found").len(), 0);
+        fs::remove_dir_all(&top).expect("removed");
+    }
+
+    #[test]
+    fn limits_go_to_who_enforces_them_and_nobody_is_an_error() {
+        let context = Context::default();
+        let none = context.limit_processes(1).expect_err("nobody");
+        let power = Power::Processes;
+        assert!(matches!(none, ChangeError::Unenforced { power: it } if it == power));
+        context.enforces(power);
+        context.limit_processes(1).expect("enforced");
+        assert_eq!(context.processes(), 1);
+        context.limits_by(Power::Memory, |most| match most {
+            0 => Err(io::ErrorKind::InvalidInput.into()),
+            _ => Ok(()),
+        });
+        context.limit_memory(7).expect("taken");
+        assert!(matches!(
+            context.limit_memory(0),
+            Err(ChangeError::Limit { .. })
+        ));
+        assert_eq!(context.memory(), 7, "what is refused changes nothing");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Arbiter, Category, Event, Verdict};
+use super::{Arbiter, Category, Event, Power, Verdict};
 use crate::limits::{Fork, heap_start, refuse_unseen_children, trap_claims, trap_forks};
 use crate::{Answers, Enforced, Enforcer, Guard, Task, TracedCall, TrapError, Traps};
 
@@ -18,10 +18,11 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
-    /// Asks about these of [`Category::Process`] and [`Category::Memory`]; the
-    /// others are asked about by the policies on them.
+    /// Asks about these of [`Category::Process`] and [`Category::Memory`], or
+    /// none; the others are asked about by the policies on them.
     #[must_use]
     pub fn new(arbiter: Arbiter, about: impl IntoIterator<Item = Category>) -> Self {
+        arbiter.context().enforces(Power::Descent);
         Self {
             arbiter,
             about: about.into_iter().collect(),

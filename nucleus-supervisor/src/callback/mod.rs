@@ -8,6 +8,7 @@
 //! for its verdict stands still; all others go on.
 
 mod arbiter;
+mod change;
 mod context;
 mod desk;
 mod event;
@@ -17,6 +18,7 @@ mod protocol;
 mod record;
 
 pub use self::arbiter::Arbiter;
-pub use self::context::{Context, Whom};
+pub use self::context::{ChangeError, Context, Power, Whom};
 pub use self::event::{Category, Event, Verdict};
 pub use self::inquiry::Inquiry;
+pub use self::protocol::PROTOCOL;

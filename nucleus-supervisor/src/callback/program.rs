@@ -1,5 +1,6 @@
 //! A policy that is a program of its own: it reads events and writes verdicts.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -14,7 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::desk::Desk;
-use super::protocol::{self, LONGEST, Said};
+use super::protocol::{self, LONGEST, PROTOCOL, Said};
+use super::{Context, Verdict, change};
 use crate::{Error, sys};
 
 const WRITER: &str = "nucleus-policy";
@@ -39,6 +41,7 @@ impl Running {
     pub(super) fn start(
         command: Vec<OsString>,
         desk: Arc<Desk>,
+        context: Context,
         tell: Tell,
     ) -> Result<Self, Error> {
         let (started, is_started) = sync_channel(1);
@@ -51,7 +54,7 @@ impl Running {
                 Ok((child, pidfd)) => {
                     // Who asked for it waits.
                     let _heard: Result<(), _> = started.send(Ok(pidfd));
-                    serve(child, &desk, &tell);
+                    serve(child, &desk, &context, &tell);
                 }
                 Err(error) => {
                     let _heard: Result<(), _> = started.send(Err(error));
@@ -94,6 +97,7 @@ fn spawn(command: &[OsString]) -> io::Result<(Child, OwnedFd)> {
     let mut command = Command::new(program);
     command
         .args(arguments)
+        .env("NUCLEUS_POLICY_PROTOCOL", PROTOCOL.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // What ends a job at the terminal must not end its policy first.
@@ -121,12 +125,13 @@ fn pidfd_of(child: &Child) -> io::Result<OwnedFd> {
 }
 
 /// Hands events to the program until it is over.
-fn serve(mut child: Child, desk: &Arc<Desk>, tell: &Tell) {
+fn serve(mut child: Child, desk: &Arc<Desk>, context: &Context, tell: &Tell) {
     let reader = child.stdout.take().map(|verdicts| {
         let (desk, tell) = (Arc::clone(desk), Arc::clone(tell));
+        let context = context.clone();
         thread::Builder::new()
             .name(READER.to_owned())
-            .spawn(move || read(verdicts, &desk, &tell))
+            .spawn(move || read(verdicts, &desk, &context, &tell))
     });
     let mut died = false;
     if let (Some(Ok(_)), Some(mut events)) = (&reader, child.stdin.take()) {
@@ -169,20 +174,11 @@ fn end(child: &mut Child) -> io::Result<ExitStatus> {
 }
 
 /// Takes verdicts until there are no more. Whether that is before the end.
-fn read(verdicts: ChildStdout, desk: &Desk, tell: &Tell) -> bool {
+fn read(verdicts: ChildStdout, desk: &Desk, context: &Context, tell: &Tell) -> bool {
     let mut verdicts = BufReader::new(verdicts);
     let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
     let mut line = Vec::new();
-    let mut complained = false;
-    let mut complain = |line: &[u8]| {
-        if !std::mem::replace(&mut complained, true) {
-            let line = line.get(..80).unwrap_or(line).escape_ascii();
-            tell(&format!(
-                "the policy program said {line}, which is no verdict such as \
-                 {{\"id\":1,\"verdict\":\"allow\"}}, and counts as a denial; this is said once"
-            ));
-        }
-    };
+    let mut complaints = Complaints::default();
     loop {
         line.clear();
         match verdicts.by_ref().take(most).read_until(b'\n', &mut line) {
@@ -196,19 +192,56 @@ fn read(verdicts: ChildStdout, desk: &Desk, tell: &Tell) -> bool {
             // A line without its end is none: the rest may have been lost.
             _ended => return desk.close(),
         }
+        // Whether anybody waits for a verdict any more does not matter: it may
+        // be late, or come twice.
         match protocol::answer(&line) {
-            Said::Verdict(id, verdict) => {
-                // Late, or twice: nobody waits for it any more.
+            Said::Verdict(id, verdict, changes) => {
+                let changed = change::make(changes, context);
+                let verdict = match changed {
+                    Ok(()) => verdict,
+                    Err(why) => {
+                        complaints.tell(tell, &line, &why.to_string(), ITS);
+                        verdict.and(Verdict::DENY)
+                    }
+                };
                 let _known: bool = desk.reply(id, verdict);
             }
-            Said::Nonsense(id) => {
-                complain(&line);
-                let _known: bool = desk.reply(id, super::Verdict::DENY);
+            Said::Changes(changes) => {
+                if let Err(why) = change::make(changes, context) {
+                    complaints.tell(tell, &line, &why.to_string(), ALL);
+                    desk.deny_open();
+                }
             }
-            Said::Garbage => {
-                complain(&line);
+            Said::Nonsense(id, why) => {
+                complaints.tell(tell, &line, &why, ITS);
+                let _known: bool = desk.reply(id, Verdict::DENY);
+            }
+            Said::Garbage(why) => {
+                complaints.tell(tell, &line, &why, ALL);
                 desk.deny_open();
             }
+        }
+    }
+}
+
+const ITS: &str = "its call is denied";
+const ALL: &str = "all calls that wait are denied";
+
+/// Most different complaints about one program.
+const COMPLAINTS: usize = 10;
+
+/// What was complained about: each thing once.
+#[derive(Default)]
+struct Complaints(BTreeSet<String>);
+
+impl Complaints {
+    fn tell(&mut self, tell: &Tell, line: &[u8], why: &str, so: &str) {
+        if self.0.len() < COMPLAINTS && self.0.insert(why.to_owned()) {
+            let line = line.get(..160).unwrap_or(line).escape_ascii();
+            tell(&format!(
+                "the policy program said {line}, which is no verdict: {why}; {so}, and this is \
+                 said once"
+            ));
         }
     }
 }

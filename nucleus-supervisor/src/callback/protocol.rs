@@ -8,8 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::change::Change;
 use super::{Event, Verdict};
 use crate::Protocol;
+
+/// The version of the words between this and a policy program. It grows when
+/// something is taken away or means something else; new fields of events, new
+/// events and new changes may come without that.
+pub const PROTOCOL: u32 = 1;
 
 /// Longest line that is taken for an answer.
 pub(super) const LONGEST: usize = 64 << 10;
@@ -82,45 +88,68 @@ pub(super) fn question(id: u64, event: &Event) -> serde_json::Result<Vec<u8>> {
 /// What a line of the policy program means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// A verdict on a question.
-    Verdict(u64, Verdict),
-    /// The question is known, the verdict is none.
-    Nonsense(u64),
+    /// A verdict on a question, and what changes before.
+    Verdict(u64, Verdict, Vec<Change>),
+    /// No verdict, but changes.
+    Changes(Vec<Change>),
+    /// The question is known, the verdict is none, for this reason.
+    Nonsense(u64, String),
     /// Whatever it means, it could be about any question.
-    Garbage,
+    Garbage(String),
 }
 
 pub(super) fn answer(line: &[u8]) -> Said {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Answer<'a> {
-        id: u64,
-        #[serde(borrow)]
-        verdict: Cow<'a, str>,
+        id: Option<u64>,
+        #[serde(borrow, default)]
+        verdict: Option<Cow<'a, str>>,
         #[serde(borrow, default)]
         errno: Option<Cow<'a, str>>,
+        #[serde(default)]
+        changes: Option<Vec<Change>>,
     }
     #[derive(Deserialize)]
     struct Id {
         id: u64,
     }
-    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(line) else {
-        return match serde_json::from_slice::<Id>(line) {
-            Ok(Id { id }) => Said::Nonsense(id),
-            Err(_no_id) => Said::Garbage,
+    let answer = match serde_json::from_slice::<Answer<'_>>(line) {
+        Ok(answer) => answer,
+        Err(why) => {
+            return match serde_json::from_slice::<Id>(line) {
+                Ok(Id { id }) => Said::Nonsense(id, why.to_string()),
+                Err(_no_id) => Said::Garbage(why.to_string()),
+            };
+        }
+    };
+    let Some(id) = answer.id else {
+        return match answer {
+            Answer {
+                verdict: None,
+                errno: None,
+                changes: Some(changes),
+                ..
+            } => Said::Changes(changes),
+            _ => Said::Garbage("there is no id".to_owned()),
         };
     };
-    let verdict = match (answer.verdict.as_ref(), answer.errno) {
-        ("allow", None) => Some(Verdict::Allow),
-        ("audit", None) => Some(Verdict::Audit),
-        ("deny", None) => Some(Verdict::DENY),
+    let Some(word) = &answer.verdict else {
+        return Said::Nonsense(id, "there is no verdict".to_owned());
+    };
+    let verdict = match (word.as_ref(), answer.errno) {
+        ("allow", None) => Ok(Verdict::Allow),
+        ("audit", None) => Ok(Verdict::Audit),
+        ("deny", None) => Ok(Verdict::DENY),
         ("deny", Some(name)) => nucleus_seccomp::errno_by_name(&name)
-            .map(|number| Verdict::Deny(Errno::from_raw_os_error(number.into()))),
-        _ => None,
+            .map(|number| Verdict::Deny(Errno::from_raw_os_error(number.into())))
+            .ok_or_else(|| format!("{name:?} is no errno")),
+        ("allow" | "audit", Some(_)) => Err("an errno goes with \"deny\"".to_owned()),
+        (other, _) => Err(format!("{other:?} is no verdict")),
     };
     match verdict {
-        Some(verdict) => Said::Verdict(answer.id, verdict),
-        None => Said::Nonsense(answer.id),
+        Ok(verdict) => Said::Verdict(id, verdict, answer.changes.unwrap_or_default()),
+        Err(why) => Said::Nonsense(id, why),
     }
 }
 
@@ -166,23 +195,15 @@ mod tests {
         let check = |line: &str, expected: Said| {
             assert_eq!(answer(line.as_bytes()), expected, "{line}");
         };
-        check(
-            r#"{"id":1,"verdict":"allow"}"#,
-            Said::Verdict(1, Verdict::Allow),
-        );
-        check(
-            r#" {"verdict":"deny","id":2} "#,
-            Said::Verdict(2, Verdict::DENY),
-        );
+        let verdict = |id, verdict| Said::Verdict(id, verdict, Vec::new());
+        check(r#"{"id":1,"verdict":"allow"}"#, verdict(1, Verdict::Allow));
+        check(r#" {"verdict":"deny","id":2} "#, verdict(2, Verdict::DENY));
         let refused = Verdict::Deny(Errno::CONNREFUSED);
         check(
             r#"{"id":3,"verdict":"deny","errno":"ECONNREFUSED"}"#,
-            Said::Verdict(3, refused),
+            verdict(3, refused),
         );
-        check(
-            r#"{"id":4,"verdict":"audit"}"#,
-            Said::Verdict(4, Verdict::Audit),
-        );
+        check(r#"{"id":4,"verdict":"audit"}"#, verdict(4, Verdict::Audit));
         for nonsense in [
             r#"{"id":5,"verdict":"yes"}"#,
             r#"{"id":5,"verdict":true}"#,
@@ -191,8 +212,12 @@ mod tests {
             r#"{"id":5,"verdict":"deny","errno":"EFOO"}"#,
             r#"{"id":5,"verdict":"allow","and":"more"}"#,
             r#"{"id":5,"verdict":"allow","verdict":"deny"}"#,
+            r#"{"id":5,"changes":[]}"#,
+            r#"{"id":5,"verdict":"allow","changes":{}}"#,
+            r#"{"id":5,"verdict":"allow","changes":[{"change":"all"}]}"#,
         ] {
-            check(nonsense, Said::Nonsense(5));
+            let said = answer(nonsense.as_bytes());
+            assert!(matches!(said, Said::Nonsense(5, _)), "{nonsense}: {said:?}");
         }
         for garbage in [
             "",
@@ -202,10 +227,13 @@ mod tests {
             r#"{"id":-5,"verdict":"allow"}"#,
             r#"{"id":5,"id":6,"verdict":"allow"}"#,
             r#"{"id":5,"verdict":"allow"}{"id":6,"verdict":"allow"}"#,
+            r#"{"changes":[{"change":"all"}]}"#,
+            r#"{"changes":[],"verdict":"allow"}"#,
             "\u{0}",
         ] {
-            check(garbage, Said::Garbage);
+            let said = answer(garbage.as_bytes());
+            assert!(matches!(said, Said::Garbage(_)), "{garbage}: {said:?}");
         }
-        assert_eq!(answer(b"\xff"), Said::Garbage);
+        assert!(matches!(answer(b"\xff"), Said::Garbage(_)));
     }
 }

@@ -21,7 +21,7 @@ use nucleus_seccomp::Arch;
 use self::file::{File, FileId, Viewpoint};
 use self::inquiry::{Inquiry, Step};
 pub use self::rule::{ExecRule, ExecRuleError};
-use crate::callback::Arbiter;
+use crate::callback::{Arbiter, Context};
 use crate::{
     Answers, Denial, Enforced, Enforcer, Errno, Guard, PathRules, TracedCall, TrapError, Traps,
     Verdict, When,
@@ -54,6 +54,7 @@ pub struct ExecPolicy {
     killed: BTreeMap<Vec<u8>, u64>,
     inquiry: Option<Inquiry>,
     paths: Option<PathRules>,
+    tightened: Option<Context>,
     last: Option<Denial>,
 }
 
@@ -80,6 +81,7 @@ impl ExecPolicy {
             killed: BTreeMap::new(),
             inquiry: None,
             paths: None,
+            tightened: None,
             last: None,
         }
     }
@@ -98,7 +100,15 @@ impl ExecPolicy {
     #[must_use]
     pub fn ask(mut self, arbiter: Arbiter) -> Self {
         self.wants_arguments = true;
+        self = self.tightened_by(arbiter.context());
         self.inquiry = Some(Inquiry::new(arbiter));
+        self
+    }
+
+    /// Denies the paths that a callback has taken away, without asking it.
+    #[must_use]
+    pub fn tightened_by(mut self, context: &Context) -> Self {
+        self.tightened = Some(context.clone());
         self
     }
 
@@ -120,6 +130,14 @@ impl ExecPolicy {
     fn path_allows(&self, view: &Viewpoint, file: &File) -> Result<(), Errno> {
         match &self.paths {
             Some(rules) => rules.judge(view.root(), file.as_fd()),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges one executable by what was taken away from a process meanwhile.
+    fn is_left(&self, process: u32, view: &Viewpoint, file: &File) -> Result<(), Errno> {
+        match &self.tightened {
+            Some(context) => context.judge(process, view.root(), file.as_fd()),
             None => Ok(()),
         }
     }
@@ -209,8 +227,9 @@ impl ExecPolicy {
         let free = !self.started;
         let mut steps = Vec::new();
         for _ in 0..DEPTH {
+            let left = self.is_left(call.task.process, view, &file);
             let allowed = match self.path_allows(view, &file) {
-                Ok(()) if self.allows(view, &file, &arguments, free) => Ok(()),
+                Ok(()) if self.allows(view, &file, &arguments, free) => left,
                 Ok(()) => Err(Errno::ACCESS),
                 denied => denied,
             };
@@ -219,7 +238,10 @@ impl ExecPolicy {
                     let step = Step::new(file.path.as_deref(), &arguments);
                     inquiry.tell_denied(call, step);
                 }
-                self.last = Some(self.reason(view, &file, &arguments));
+                self.last = Some(match left {
+                    Ok(()) => self.reason(view, &file, &arguments),
+                    Err(_taken) => denied_when_asked(),
+                });
                 count(&mut self.refused, file.path);
                 return Err(errno);
             }
@@ -257,13 +279,19 @@ impl ExecPolicy {
             file: file.id,
             arguments,
         };
-        if judged == Some(&image) {
+        // What was taken away while somebody was asked about it is denied, too.
+        if judged == Some(&image) && self.tightened.is_none() {
             return Ok(());
         }
         let view = Viewpoint::of(process, process)?;
+        let left = self.is_left(process, &view, &file);
+        if judged == Some(&image) && left.is_ok() {
+            return Ok(());
+        }
         // Nobody was asked about this one.
         let asked = self.inquiry.is_none();
         if asked
+            && left.is_ok()
             && self.path_allows(&view, &file).is_ok()
             && self.allows(&view, &file, &image.arguments, false)
         {
@@ -272,6 +300,14 @@ impl ExecPolicy {
         self.last = Some(self.reason(&view, &file, &image.arguments));
         count(&mut self.killed, file.path);
         Err(Errno::ACCESS)
+    }
+}
+
+fn denied_when_asked() -> Denial {
+    Denial {
+        what: "execute a program".to_owned(),
+        why: "the policy that is asked denies it".to_owned(),
+        remedy: None,
     }
 }
 
@@ -386,11 +422,7 @@ impl Guard for ExecPolicy {
     }
 
     fn denial(&mut self) -> Option<Denial> {
-        let asked = self.inquiry.is_some().then(|| Denial {
-            what: "execute a program".to_owned(),
-            why: "the policy that is asked denies it".to_owned(),
-            remedy: None,
-        });
+        let asked = self.inquiry.is_some().then(denied_when_asked);
         self.last.take().or(asked)
     }
 

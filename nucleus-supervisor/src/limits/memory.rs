@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::figures;
 use super::{Fork, bits, everywhere, trap_forks};
-use crate::callback::Context;
+use crate::callback::{Context, Power};
 use crate::{
     Denial, Enforced, Enforcer, Errno, Guard, Refusal, Task, TracedCall, TrapError, Traps, Verdict,
     When,
@@ -131,6 +131,7 @@ impl MemoryLimit {
     /// At most what a callback allows, if that is less.
     #[must_use]
     pub fn tightened_by(mut self, context: &Context) -> Self {
+        context.enforces(Power::Memory);
         self.tightened = context.clone();
         self
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Fork, trap_forks};
-use crate::callback::Context;
+use crate::callback::{Context, Power};
 use crate::{
     Denial, Enforced, Enforcer, Errno, Guard, Task, TracedCall, TrapError, Traps, Verdict,
 };
@@ -42,6 +42,7 @@ impl ProcessLimit {
     /// At most what a callback allows, if that is less.
     #[must_use]
     pub fn tightened_by(mut self, context: &Context) -> Self {
+        context.enforces(Power::Processes);
         self.tightened = context.clone();
         self
     }

@@ -1,7 +1,7 @@
 //! What a program may use: a cgroup for the run, and what it met there.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use nucleus_cgroup::{
     Stats, enter_scope, remove_after_maker,
 };
 use nucleus_core::Command;
+use nucleus_supervisor::callback::{self, Power};
 use nucleus_supervisor::{MemoryLimit, ProcessLimit, WhenFull};
 
 use crate::exit::Exit;
@@ -117,10 +118,38 @@ impl CgroupArgs {
                 return Ok(None);
             }
         };
+        if let Some(arbiter) = &rules.arbiter {
+            self.let_tighten(arbiter.context(), &limited)?;
+        }
         let directory = rustix::io::fcntl_dupfd_cloexec(limited.group.as_fd(), 3)
             .context("cannot limit the program")?;
         command.cgroup(directory);
         Ok(Some(limited))
+    }
+
+    /// Lets a policy program lower what is limited.
+    fn let_tighten(&self, context: &callback::Context, limited: &Limited) -> anyhow::Result<()> {
+        let group = || Host::detect()?.open(limited.group.path());
+        if let Some(most) = self.pids {
+            let group = group()?;
+            context.limits_by(Power::Processes, move |fewer| {
+                // Init is in it, too.
+                let tasks = PidsMax::new(fewer.min(most) + 1).map_err(refused)?;
+                Limits::new().pids_max(tasks).apply(&group).map_err(refused)
+            });
+        }
+        if let Some(most) = self.memory {
+            let group = group()?;
+            context.limits_by(Power::Memory, move |less| {
+                let limits = Limits::new().memory_max(Bytes::new(less.min(most.get())));
+                limits
+                    .check()
+                    .map_err(refused)?
+                    .apply(&group)
+                    .map_err(refused)
+            });
+        }
+        Ok(())
     }
 
     /// Whether something is asked for that nothing but a cgroup can limit.
@@ -140,7 +169,11 @@ impl CgroupArgs {
             report::note(format_args!(
                 "{option} is enforced by the supervisor, which does not count threads: {why:#}"
             ));
-            rules.guards.push(Box::new(ProcessLimit::new(most, option)));
+            let mut guard = ProcessLimit::new(most, option);
+            if let Some(arbiter) = &rules.arbiter {
+                guard = guard.tightened_by(arbiter.context());
+            }
+            rules.guards.push(Box::new(guard));
         }
         if let Some(size) = self.memory {
             let option = format!("--memory {size}");
@@ -151,7 +184,10 @@ impl CgroupArgs {
                 MemoryPolicy::Refuse => WhenFull::Refuse,
                 MemoryPolicy::Kill => WhenFull::Kill,
             };
-            let guard = MemoryLimit::new(size.get(), option, when_full);
+            let mut guard = MemoryLimit::new(size.get(), option, when_full);
+            if let Some(arbiter) = &rules.arbiter {
+                guard = guard.tightened_by(arbiter.context());
+            }
             rules.guards.push(Box::new(guard));
             rules.memory = Some(size.get());
         }
@@ -236,6 +272,11 @@ impl Found {
             }
         }
     }
+}
+
+/// A limit that cannot be, with the whole reason in its words.
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::other(format!("{:#}", anyhow::Error::new(error)))
 }
 
 fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {

@@ -1,6 +1,6 @@
 //! What the program may execute.
 
-use nucleus_supervisor::callback::Arbiter;
+use nucleus_supervisor::callback::{Arbiter, Context};
 use nucleus_supervisor::{ExecPolicy, ExecRule, Guard, PathRules};
 
 use crate::policy_file::PolicyFile;
@@ -33,6 +33,7 @@ impl ExecArgs {
         &self,
         policy: &PolicyFile,
         arbiter: Option<&Arbiter>,
+        tightened: Option<&Context>,
         paths: Option<&PathRules>,
     ) -> Option<Box<dyn Guard>> {
         let mut allowed = policy.exec.as_ref().and_then(|exec| exec.allow.clone());
@@ -46,6 +47,9 @@ impl ExecArgs {
             return None;
         }
         let mut guard = ExecPolicy::new(allowed, denied);
+        if let Some(context) = tightened {
+            guard = guard.tightened_by(context);
+        }
         if let Some(arbiter) = arbiter {
             guard = guard.ask(arbiter.clone());
         }

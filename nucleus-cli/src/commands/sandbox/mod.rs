@@ -35,8 +35,8 @@ use self::ids::IdArgs;
 use self::network::NetworkArgs;
 pub(crate) use self::network::server;
 use self::paths::PathArgs;
+use self::policy::PolicyArgs;
 pub(crate) use self::policy::{ASKED, Asked};
-use self::policy::{Asking, PolicyArgs};
 use self::privileges::PrivilegeArgs;
 use self::rlimits::RlimitArgs;
 use self::terminal::TerminalArgs;
@@ -166,10 +166,13 @@ impl SandboxArgs {
         if paths.is_some() {
             self.check_paths()?;
         }
-        let guard = self.exec.guard(policy, whom(Asked::Exec), paths.as_ref());
+        let tightened = asking.as_ref().map(|asking| asking.arbiter().context());
+        let guard = self
+            .exec
+            .guard(policy, whom(Asked::Exec), tightened, paths.as_ref());
         rules.guards.extend(guard);
-        if let Some(inquiry) = asking.as_ref().and_then(Asking::inquiry) {
-            rules.guards.push(Box::new(inquiry));
+        if let Some(asking) = &asking {
+            rules.guards.push(Box::new(asking.inquiry()));
         }
         let [name, arguments @ ..] = program.command.as_slice() else {
             anyhow::bail!("no program given; put it behind --, as in: -- ls -l /");
@@ -178,7 +181,7 @@ impl SandboxArgs {
         command.args(arguments);
         let network = self
             .network
-            .policy(self.host, policy, whom(Asked::Network))?;
+            .policy(self.host, policy, whom(Asked::Network), tightened)?;
         let cgroup = self.cgroup.with(policy.limits);
         let limited = cgroup.apply(&mut command, &mut rules)?;
         let view = self.view(network.as_ref(), rules.memory)?;
@@ -198,6 +201,9 @@ impl SandboxArgs {
         self.determinism.with(policy.determinism).apply(&mut rules);
         if let Some(paths) = paths.clone() {
             let mut policy = PathPolicy::new(paths);
+            if let Some(context) = tightened {
+                policy = policy.tightened_by(context);
+            }
             if let Some(arbiter) = arbiter {
                 policy = policy.ask(arbiter.clone());
             }

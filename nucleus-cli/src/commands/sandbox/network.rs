@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use nucleus_core::{Isolation, Network};
-use nucleus_supervisor::callback::Arbiter;
+use nucleus_supervisor::callback::{self, Arbiter, Power};
 use nucleus_supervisor::{NamedSockets, NetPolicy, NetRule, NetRules, Ports};
 
 use crate::policy_file::PolicyFile;
@@ -93,6 +93,7 @@ impl NetworkArgs {
         host: bool,
         policy: &PolicyFile,
         arbiter: Option<&Arbiter>,
+        tightened: Option<&callback::Context>,
     ) -> anyhow::Result<Option<NetPolicy>> {
         let by_file = policy.network.as_ref();
         if self.net_allow.is_empty() && self.net_allow_bind.is_none() && by_file.is_none() {
@@ -106,6 +107,10 @@ impl NetworkArgs {
                     "the policy program is not asked about the network, which no rule is about; \
                      --net-allow '*' makes it be asked about each peer",
                 );
+            }
+            if let Some(context) = tightened.filter(|_| !host && !self.is_host()) {
+                // Nobody is reached, whatever is taken away from that.
+                context.enforces(Power::Network);
             }
             return Ok(None);
         }
@@ -139,7 +144,10 @@ impl NetworkArgs {
         } else {
             NamedSockets::Visible
         };
-        let policy = NetPolicy::start(rules, !host, named, servers)?;
+        let mut policy = NetPolicy::start(rules, !host, named, servers)?;
+        if let Some(context) = tightened {
+            policy = policy.tightened_by(context);
+        }
         Ok(Some(match arbiter {
             Some(arbiter) => policy.ask(arbiter.clone()),
             None => policy,

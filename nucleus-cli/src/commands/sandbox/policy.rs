@@ -34,7 +34,10 @@ pub(crate) struct PolicyArgs {
     /// as one line of JSON on its standard input for each call that is to be
     /// judged; each waits for a line such as {"id":1,"verdict":"allow"} on its
     /// standard output, in any order. Without an answer, or when it has ended,
-    /// the call is denied. Words are divided at blanks.
+    /// the call is denied. With a verdict it can take more away from all or from
+    /// one process. Words are divided at blanks. The words are in
+    /// docs/policy.md; the version of the protocol is in its environment
+    /// (NUCLEUS_POLICY_PROTOCOL), and nucleus policy check says it.
     #[arg(long, value_name = "COMMAND", value_parser = words)]
     policy_exec: Option<Words>,
 
@@ -89,8 +92,9 @@ impl Asking {
         &self.arbiter
     }
 
-    /// Who asks about processes and memory, if that is wanted.
-    pub(crate) fn inquiry(&self) -> Option<Inquiry> {
+    /// Who asks about processes and memory, as far as that is wanted, and sees
+    /// processes made, so that what is taken from one is not its children's.
+    pub(crate) fn inquiry(&self) -> Inquiry {
         let kinds = [
             (Asked::Process, Category::Process),
             (Asked::Memory, Category::Memory),
@@ -98,8 +102,7 @@ impl Asking {
         let kinds = kinds
             .into_iter()
             .filter(|(kind, _)| self.about.contains(kind));
-        let kinds: Vec<Category> = kinds.map(|(_, category)| category).collect();
-        (!kinds.is_empty()).then(|| Inquiry::new(self.arbiter.clone(), kinds))
+        Inquiry::new(self.arbiter.clone(), kinds.map(|(_, category)| category))
     }
 }
 

@@ -37,22 +37,27 @@ impl Guard {
         if !allowed {
             request.denied_because(self.reason(request, about, true));
         }
-        let Some(arbiter) = &self.arbiter else {
+        if self.arbiter.is_none() && self.tightened.is_none() {
             return by_rules;
-        };
+        }
         let event = self.event(request, about);
-        if by_rules.is_err() || !self.is_within(arbiter.context(), &event, about) {
+        if by_rules.is_err() || !self.is_within(&event, about) {
             request.denied_because(self.reason(request, about, false));
-            arbiter.tell_denied(event);
+            if let Some(arbiter) = &self.arbiter {
+                arbiter.tell_denied(event);
+            }
             return Err(Errno::ACCESS);
         }
+        let Some(arbiter) = &self.arbiter else {
+            return Ok(());
+        };
         // A caller that is there waits whatever signals come, for no longer
         // than the arbiter has patience.
         let waits = || request.is_waiting().unwrap_or(false);
         let verdict = arbiter.ask_and_wait(event, waits).ok_or(RESTART)?;
         // It may have been taken away meanwhile, by the verdict itself.
         let event = self.event(request, about);
-        let ends = match self.is_within(arbiter.context(), &event, about) {
+        let ends = match self.is_within(&event, about) {
             true => verdict.ok(),
             false => Err(Errno::ACCESS),
         };
@@ -63,12 +68,14 @@ impl Guard {
     }
 
     /// Whether it is within what is left of the rules.
-    fn is_within(
-        &self,
-        context: &crate::callback::Context,
-        event: &Event,
-        about: About<'_>,
-    ) -> bool {
+    fn is_within(&self, event: &Event, about: About<'_>) -> bool {
+        let Some(context) = &self.tightened else {
+            return true;
+        };
+        if event.pid == 0 {
+            // Nobody knows what was taken away from it.
+            return false;
+        }
         match about {
             About::Peer(protocol, peer) => context.allows_peers(event.pid, |only| {
                 self.judge.is_in(only, protocol, peer, Instant::now())

@@ -33,7 +33,8 @@ use self::caller::{Files, Socket};
 use self::consult::About;
 pub(crate) use self::judge::Judge;
 pub use self::rule::{NetRule, Ports, Protocol, RuleError};
-use crate::callback::Arbiter;
+use crate::callback::{Arbiter, Context, Power};
+use crate::process::{number, status_field};
 use crate::resolver::Resolver;
 use crate::{Enforced, Enforcer, PathRules, Policy, PolicyError, Registry, Request};
 
@@ -72,6 +73,7 @@ pub(crate) struct Guard {
     own_network: bool,
     named: NamedSockets,
     arbiter: Option<Arbiter>,
+    tightened: Option<Context>,
     paths: Option<PathRules>,
 }
 
@@ -103,6 +105,7 @@ impl NetPolicy {
                 own_network,
                 named,
                 arbiter: None,
+                tightened: None,
                 paths: None,
             },
             rules: words,
@@ -118,7 +121,16 @@ impl NetPolicy {
             rule: "what the policy says of each peer and port".to_owned(),
             by: Enforcer::Listener,
         });
+        self = self.tightened_by(arbiter.context());
         self.guard.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Denies what a callback has taken away, without asking it.
+    #[must_use]
+    pub fn tightened_by(mut self, context: &Context) -> Self {
+        context.enforces(Power::Network);
+        self.guard.tightened = Some(context.clone());
         self
     }
 
@@ -250,7 +262,12 @@ impl Guard {
             rules.judge(files.root(), peer.as_fd())?;
         }
         let path = caller::path_of(peer.as_fd())?;
-        self.may_use(request, Path::new(OsStr::from_bytes(&path)))
+        self.may_use(request, Path::new(OsStr::from_bytes(&path)))?;
+        // By what it is, too, whatever it is called by now.
+        match &self.tightened {
+            Some(context) => context.judge(process_of(request)?, files.root(), peer.as_fd()),
+            None => Ok(()),
+        }
     }
 
     /// Whether a socket of this name may be made in the working directory.
@@ -272,4 +289,12 @@ impl Guard {
         };
         self.consult(request, allowed, About::Named(path))
     }
+}
+
+/// The caller's process.
+fn process_of(request: &Request) -> Result<u32, Errno> {
+    let status = std::fs::read(format!("/proc/{}/status", request.thread()));
+    let status = status.unwrap_or_default();
+    let process = status_field(&status, b"Tgid:").and_then(number);
+    process.ok_or(Errno::ACCESS)
 }

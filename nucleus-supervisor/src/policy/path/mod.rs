@@ -11,7 +11,6 @@ mod look;
 mod names;
 mod open;
 mod proc;
-mod restriction;
 mod rules;
 mod scene;
 mod sockets;
@@ -22,10 +21,9 @@ mod xattr;
 
 use std::fmt;
 
-use self::restriction::Restrictions;
 use self::rules::Rule;
 pub use self::rules::{PathMark, PathRuleError, PathRules};
-use crate::callback::Arbiter;
+use crate::callback::{Arbiter, Context, Power};
 use crate::{Enforced, Enforcer, Policy, PolicyError, Registry};
 
 /// Rules on paths, enforced as the listener of the filter.
@@ -53,7 +51,7 @@ pub struct PathPolicy {
 struct Judge {
     rules: PathRules,
     arbiter: Option<Arbiter>,
-    restrictions: Restrictions,
+    tightened: Option<Context>,
     /// Calls that only look are trapped, too.
     hiding: bool,
     /// And those that lead unix sockets to paths.
@@ -77,7 +75,7 @@ impl PathPolicy {
             judge: Judge {
                 rules,
                 arbiter: None,
-                restrictions: Restrictions::default(),
+                tightened: None,
                 hiding: false,
                 sockets: true,
             },
@@ -88,7 +86,16 @@ impl PathPolicy {
     /// are among it where they are trapped: [`hiding`](Self::hiding).
     #[must_use]
     pub fn ask(mut self, arbiter: Arbiter) -> Self {
+        self = self.tightened_by(arbiter.context());
         self.judge.arbiter = Some(arbiter);
+        self
+    }
+
+    /// Denies what a callback has taken away, without asking it.
+    #[must_use]
+    pub fn tightened_by(mut self, context: &Context) -> Self {
+        context.enforces(Power::Paths);
+        self.judge.tightened = Some(context.clone());
         self
     }
 

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::restriction::Restrictions;
 use super::rules::Marks;
 use super::subject::Subject;
-use super::walk::{Asking, Spot, Walk};
-use crate::callback::Arbiter;
+use super::walk::{Asking, Beyond, Spot, Walk};
 use crate::{Decision, Failure, PATH_MAX, Reply, Request};
 
 /// Longest value of an extended attribute, and longest list of their names
@@ -24,7 +22,7 @@ pub(super) struct Scene<'a> {
     pub(super) request: &'a Request,
     pub(super) subject: Subject<'a>,
     pub(super) marks: Arc<Marks>,
-    asked: Option<(&'a Arbiter, &'a Restrictions)>,
+    beyond: Beyond<'a>,
 }
 
 impl<'a> Scene<'a> {
@@ -32,13 +30,13 @@ impl<'a> Scene<'a> {
         request: &'a Request,
         subject: Subject<'a>,
         marks: Arc<Marks>,
-        asked: Option<(&'a Arbiter, &'a Restrictions)>,
+        beyond: Beyond<'a>,
     ) -> Self {
         Self {
             request,
             subject,
             marks,
-            asked,
+            beyond,
         }
     }
 
@@ -130,7 +128,7 @@ impl<'a> Scene<'a> {
         let call = self.request.call().and_then(nucleus_seccomp::Syscall::name);
         let asking = Asking {
             call: call.ok_or(Errno::NOSYS)?,
-            asked: self.asked,
+            beyond: self.beyond,
         };
         let done = self.subject.act(|acting| {
             let mut walk = Walk::new(&self.subject, acting, &self.marks, asking);

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::scene::Scene;
 use super::subject::Subject;
+use super::walk::Beyond;
 use super::{Judge, attributes, look, names, open, sockets, xattr};
 use crate::{
     ArgTest, Decision, Failure, Handler, PolicyError, Refusal, Registry, Request, TrapError, When,
@@ -25,17 +26,15 @@ impl Handler for OnBehalf {
         use std::os::fd::AsFd;
         let subject = Subject::of(request)?;
         let marks = self.judge.rules.marks(subject.root.as_fd())?;
-        let judge = &self.judge;
-        let arbiter = judge.arbiter.as_ref();
-        if let Some(arbiter) = arbiter {
+        let beyond = Beyond {
+            tightened: self.judge.tightened.as_ref(),
+            arbiter: self.judge.arbiter.as_ref(),
+        };
+        if let Some(context) = beyond.tightened {
             // Now, before the call can change what a path leads to.
-            let (context, root) = (arbiter.context(), subject.root.as_fd());
-            judge
-                .restrictions
-                .of(context, subject.outer.process, root)?;
+            context.denied(subject.outer.process, subject.root.as_fd())?;
         }
-        let asked = arbiter.map(|arbiter| (arbiter, &judge.restrictions));
-        (self.handle)(&Scene::new(request, subject, marks, asked))
+        (self.handle)(&Scene::new(request, subject, marks, beyond))
     }
 }
 

@@ -6,29 +6,24 @@
 //! each step as the caller's; the links of proc that it could follow for this
 //! process only are followed in the caller's place.
 
-use std::ffi::OsString;
+mod judge;
+mod standing;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+pub(super) use self::judge::{Asking, Beyond};
+pub(super) use self::standing::standing;
 use super::proc::{self, Link};
-use super::restriction::{self, Restrictions};
 use super::rules::{FileId, Marks, PathMark};
 use super::subject::{Acting, Subject, duplicate};
-use crate::Denial;
-use crate::callback::{Arbiter, Category, Event};
-use crate::policy::net::caller::{own_name, path_of};
-use crate::policy::net::patience::RESTART;
+use crate::policy::net::caller::own_name;
 
 /// How many symbolic links one path may lead through (`MAXSYMLINKS`).
 const LINKS_MAX: u32 = 40;
-
-/// How often a file's folder is looked for while others rename it.
-const TRIES: u32 = 8;
 
 /// What is wanted of a path's last name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,28 +104,6 @@ pub(super) struct Found {
     pub(super) slash: bool,
 }
 
-impl Found {
-    /// Where it is, after all links.
-    fn path(&self) -> Result<Vec<u8>, Errno> {
-        match (&self.object, &self.place) {
-            (Some(object), _) => path_of(object.as_fd()),
-            (None, Some(place)) => {
-                let folder = path_of(place.folder.as_fd())?;
-                Ok([folder.as_slice(), &place.name].join(&b'/'))
-            }
-            (None, None) => Err(Errno::NOENT),
-        }
-    }
-}
-
-/// What is asked about.
-#[derive(Clone, Copy)]
-pub(super) struct Asking<'w> {
-    pub(super) call: &'static str,
-    /// Whom to ask about what the rules allow, and what that one has taken away.
-    pub(super) asked: Option<(&'w Arbiter, &'w Restrictions)>,
-}
-
 /// Walks as a caller.
 pub(super) struct Walk<'w> {
     pub(super) subject: &'w Subject<'w>,
@@ -174,78 +147,6 @@ impl<'w> Walk<'w> {
         }
         let start = self.start(spot)?;
         self.walk(start, &spot.path, wanted)
-    }
-
-    /// The object, if it may be used.
-    pub(super) fn usable(&self, found: Found) -> Result<Object, Errno> {
-        self.judge(&found, found.mark)?;
-        let object = found.object.ok_or(Errno::NOENT)?;
-        if found.slash && object.kind != FileType::Directory {
-            return Err(Errno::NOTDIR);
-        }
-        Ok(object)
-    }
-
-    /// The place, if its name may be made, given to another object or removed.
-    /// `without` is what the kernel says to a path without a last name.
-    pub(super) fn changeable<'f>(
-        &self,
-        found: &'f Found,
-        without: Errno,
-    ) -> Result<&'f Place, Errno> {
-        let place = found.place.as_ref().ok_or(without);
-        let folder = place.map_or(PathMark::Grant, |place| place.mark);
-        self.judge(found, found.mark.or(folder))?;
-        place
-    }
-
-    /// Holds a mark against what was found, and asks whoever is to be asked.
-    fn judge(&self, found: &Found, mark: PathMark) -> Result<(), Errno> {
-        if mark != PathMark::Grant {
-            self.say_why(found, mark)?;
-        }
-        let Some((arbiter, restrictions)) = self.asking.asked else {
-            return mark.ok();
-        };
-        let thread = self.subject.outer.thread;
-        let request = self.subject.caller.request;
-        self.acting.ourselves(|| {
-            let mut event = Event::new(self.asking.call, Category::Path, thread);
-            let path = PathBuf::from(OsString::from_vec(found.path()?));
-            event.path = Some(path);
-            let root = self.subject.root.as_fd();
-            let within = || {
-                let process = self.subject.outer.process;
-                let denied = restrictions.of(arbiter.context(), process, root)?;
-                restriction::judge(&denied, root, found)
-            };
-            if let Err(errno) = mark.ok().and_then(|()| within()) {
-                arbiter.tell_denied(event);
-                return Err(errno);
-            }
-            let waits = || request.is_waiting().unwrap_or(false);
-            let verdict = arbiter.ask_and_wait(event, waits).ok_or(RESTART)?;
-            // It may have been taken away meanwhile, by the verdict itself.
-            within()?;
-            verdict.ok()
-        })
-    }
-
-    fn say_why(&self, found: &Found, mark: PathMark) -> Result<(), Errno> {
-        let Some(path) = self.acting.ourselves(|| Ok(found.path().ok()))? else {
-            return Ok(());
-        };
-        let path = path.escape_ascii();
-        let rule = match mark {
-            PathMark::Hide => "a rule hides it (--path-hide)",
-            PathMark::Deny | PathMark::Grant => "a rule denies it (--path-deny)",
-        };
-        self.subject.caller.request.denied_because(Denial {
-            what: format!("{} of {path}", self.asking.call),
-            why: rule.to_owned(),
-            remedy: Some(format!("add --path-grant {path}")),
-        });
-        Ok(())
     }
 
     fn start(&self, spot: &Spot) -> Result<Folder, Errno> {
@@ -437,18 +338,6 @@ impl<'w> Walk<'w> {
     }
 }
 
-impl Walk<'_> {
-    fn standing(&self, fd: BorrowedFd<'_>, stat: &rustix::fs::Stat) -> Result<PathMark, Errno> {
-        match standing(self.marks, self.subject.root.as_fd(), fd, stat) {
-            // Opened by somebody outside, and inherited: no rule of this view
-            // can be about it.
-            Err(Errno::STALE) if self.subject.is_foreign(fd)? => Ok(PathMark::Grant),
-            Err(Errno::STALE) => Err(Errno::ACCESS),
-            standing => standing,
-        }
-    }
-}
-
 impl Object {
     /// A path for it, which leads to nothing else.
     pub(super) fn name(&self) -> String {
@@ -496,87 +385,4 @@ fn reversed(path: &[u8]) -> Vec<Vec<u8>> {
 fn parent(folder: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(folder, c"..", flags, Mode::empty())
-}
-
-/// What the rules say of an object, by itself and by the folders above it;
-/// ESTALE where the folder of a file cannot be found.
-///
-/// Nothing on the way up to a denied folder can be moved by the program, since
-/// all of it is below that folder and denied, too.
-pub(super) fn standing(
-    marks: &Marks,
-    root: BorrowedFd<'_>,
-    object: BorrowedFd<'_>,
-    stat: &rustix::fs::Stat,
-) -> Result<PathMark, Errno> {
-    let id = FileId::of(stat);
-    if let Some(own) = marks.own(Some(id), None) {
-        return Ok(own);
-    }
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return above(marks, duplicate(&object)?, id);
-    }
-    for _ in 0..TRIES {
-        let (folder, name) = match holder(root, object, stat) {
-            Ok(Some(holder)) => holder,
-            Ok(None) => return Ok(PathMark::Grant),
-            // Renamed meanwhile: look again.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
-            Err(errno) => return Err(errno),
-        };
-        let there = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW);
-        if !there.is_ok_and(|there| FileId::of(&there) == id) {
-            continue;
-        }
-        let folder_id = FileId::of(&rustix::fs::fstat(&folder)?);
-        if let Some(own) = marks.own(None, Some((folder_id, &name))) {
-            return Ok(own);
-        }
-        return match marks.own(Some(folder_id), None) {
-            Some(mark) => Ok(mark),
-            None => above(marks, folder, folder_id),
-        };
-    }
-    Err(Errno::STALE)
-}
-
-/// The folder that a file is in and its name there; `None` for one that no
-/// folder holds, such as a pipe or what was removed.
-fn holder(
-    root: BorrowedFd<'_>,
-    object: BorrowedFd<'_>,
-    stat: &rustix::fs::Stat,
-) -> Result<Option<(OwnedFd, Vec<u8>)>, Errno> {
-    let path = path_of(object)?;
-    let cut = path.iter().rposition(|&byte| byte == b'/');
-    let Some(cut) = cut.filter(|_| path.starts_with(b"/") && stat.st_nlink > 0) else {
-        return Ok(None);
-    };
-    let (folder, name) = (&path[..=cut], &path[cut + 1..]);
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::openat2(root, folder, flags, Mode::empty(), resolve)?;
-    Ok(Some((folder, name.to_vec())))
-}
-
-/// The mark of the nearest folder above a folder that has none itself.
-fn above(marks: &Marks, folder: OwnedFd, id: FileId) -> Result<PathMark, Errno> {
-    let (mut here, mut id) = (folder, id);
-    loop {
-        let over = parent(here.as_fd())?;
-        let over_id = FileId::of(&rustix::fs::fstat(&over)?);
-        if over_id == id {
-            return Ok(PathMark::Grant);
-        }
-        for (name, mark) in marks.names_in(over_id) {
-            let there = rustix::fs::statat(&over, name, AtFlags::SYMLINK_NOFOLLOW);
-            if there.is_ok_and(|there| FileId::of(&there) == id) {
-                return Ok(mark);
-            }
-        }
-        if let Some(mark) = marks.own(Some(over_id), None) {
-            return Ok(mark);
-        }
-        (here, id) = (over, over_id);
-    }
 }
