@@ -65,7 +65,7 @@ pub use exec::{ExecPolicy, ExecRule, ExecRuleError};
 pub use limits::{MemoryLimit, ProcessLimit, WhenFull};
 pub use listener::{Listener, Receiver};
 pub use memory::{Memory, MemoryError, MessageHeader, PATH_MAX, Piece};
-pub use nucleus_tracer::{Answers, Task, Ticket, TracedCall, Verdict};
+pub use nucleus_tracer::{Answers, FreezeError, Freezer, Task, Ticket, TracedCall, Verdict};
 pub use policy::{
     Enforced, Enforcer, NamedSockets, NetPolicy, NetRule, NetRules, PathMark, PathPolicy,
     PathRuleError, PathRules, Policy, PolicyError, Ports, Protocol, RuleError,

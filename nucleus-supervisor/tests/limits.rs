@@ -1,4 +1,5 @@
-//! What limits count is back at nothing when the program has ended.
+//! What limits count is back at nothing when the program has ended, and stays
+//! what it is while the program is frozen.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,19 +7,24 @@
 )]
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use nucleus_seccomp::InstallFlags;
+use nucleus_seccomp::{InstallFlags, Program};
 use nucleus_supervisor::{
-    Enforced, Guard, Guards, MemoryLimit, ProcessLimit, Task, TracedCall, TrapError, Traps,
-    Verdict, WhenFull,
+    Enforced, FreezeError, Guard, Guards, MemoryLimit, ProcessLimit, Task, TracedCall, TrapError,
+    Traps, Verdict, WhenFull,
 };
 use nucleus_tracer::{Mode, Tracer};
 
-/// A guard that can be looked at afterwards.
+/// Nothing takes as long, but on a machine that does nothing else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A guard that can be looked at.
 struct Watched<G>(Arc<Mutex<G>>);
 
 impl<G> Watched<G> {
@@ -57,25 +63,13 @@ impl<G: Guard> Guard for Watched<G> {
     }
 }
 
-/// Runs a script under both limits; what is left of their counts, and whether
-/// it came to its end.
-fn left_by(script: &str) -> (usize, u64, bool) {
-    let processes = Arc::new(Mutex::new(ProcessLimit::new(12, String::new())));
-    let memory = MemoryLimit::new(1 << 30, String::new(), WhenFull::Refuse);
-    let memory = Arc::new(Mutex::new(memory));
-    let guards: Vec<Box<dyn Guard>> = vec![
-        Box::new(Watched(Arc::clone(&processes))),
-        Box::new(Watched(Arc::clone(&memory))),
-    ];
-    let mut traps = Traps::for_tracer();
-    for guard in &guards {
-        guard.trap(&mut traps).unwrap();
-    }
-    let filter = traps.program().unwrap();
+/// A shell under guards, whose tracer this thread is.
+fn traced(script: &str, guards: Guards, filter: Program) -> Traced {
     let (mut said, say) = std::io::pipe().unwrap();
     let (wait, mut go) = std::io::pipe().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", script]).stderr(Stdio::null());
+    command.process_group(0);
     // SAFETY: system calls on what was prepared, and nothing else.
     unsafe {
         command.pre_exec(move || {
@@ -93,18 +87,69 @@ fn left_by(script: &str) -> (usize, u64, bool) {
     let starting = thread::spawn(move || command.spawn());
     let mut own = [0; 4];
     said.read_exact(&mut own).unwrap();
-    let guards = Guards::new(guards);
-    let mut tracer = Tracer::seize(u32::from_ne_bytes(own), Mode::Judge, guards).unwrap();
+    let pid = u32::from_ne_bytes(own);
+    let tracer = Tracer::seize(pid, Mode::Judge, guards).unwrap();
     go.write_all(b"g").unwrap();
-    tracer.run().unwrap();
-    // The tracer has waited for it already.
-    drop(starting.join().unwrap().unwrap());
-    let ended = tracer.root_status().is_some();
-    let left = (
-        processes.lock().unwrap().used(),
-        memory.lock().unwrap().used(),
-    );
-    (left.0, left.1, ended)
+    Traced {
+        pid,
+        tracer,
+        starting,
+    }
+}
+
+struct Traced {
+    /// Its process group is of the same number.
+    pid: u32,
+    tracer: Tracer<Guards>,
+    starting: JoinHandle<io::Result<Child>>,
+}
+
+impl Traced {
+    /// To the end of all.
+    fn run(mut self) -> Option<ExitStatus> {
+        self.tracer.run().unwrap();
+        // The tracer has waited for it already.
+        drop(self.starting.join().unwrap().unwrap());
+        self.tracer.root_status()
+    }
+}
+
+/// Both limits, which can be looked at, and what they need.
+fn limits(most: u64) -> (Limits, Vec<Box<dyn Guard>>, Program) {
+    let processes = Arc::new(Mutex::new(ProcessLimit::new(most, String::new())));
+    let memory = MemoryLimit::new(1 << 30, String::new(), WhenFull::Refuse);
+    let memory = Arc::new(Mutex::new(memory));
+    let guards: Vec<Box<dyn Guard>> = vec![
+        Box::new(Watched(Arc::clone(&processes))),
+        Box::new(Watched(Arc::clone(&memory))),
+    ];
+    let mut traps = Traps::for_tracer();
+    for guard in &guards {
+        guard.trap(&mut traps).unwrap();
+    }
+    let limits = Limits { processes, memory };
+    (limits, guards, traps.program().unwrap())
+}
+
+struct Limits {
+    processes: Arc<Mutex<ProcessLimit>>,
+    memory: Arc<Mutex<MemoryLimit>>,
+}
+
+impl Limits {
+    fn used(&self) -> (usize, u64) {
+        let processes = self.processes.lock().unwrap().used();
+        (processes, self.memory.lock().unwrap().used())
+    }
+}
+
+/// Runs a script under both limits; what is left of their counts, and whether
+/// it came to its end.
+fn left_by(script: &str) -> (usize, u64, bool) {
+    let (limits, guards, filter) = limits(12);
+    let ended = traced(script, Guards::new(guards), filter).run().is_some();
+    let (processes, memory) = limits.used();
+    (processes, memory, ended)
 }
 
 #[test]
@@ -118,4 +163,57 @@ fn counts_are_back_at_nothing() {
     ] {
         assert_eq!(left_by(script), (0, 0, true), "{script}");
     }
+}
+
+/// Counts what comes to be.
+struct Births(Arc<AtomicU64>);
+
+impl Guard for Births {
+    fn enforced(&self) -> Vec<Enforced> {
+        Vec::new()
+    }
+
+    fn trap(&self, _traps: &mut Traps) -> Result<(), TrapError> {
+        Ok(())
+    }
+
+    fn born(&mut self, _child: Task, _parent: Option<Task>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_frozen_program_makes_nothing_and_goes_on_with_the_thaw() {
+    let (limits, mut guards, filter) = limits(50);
+    let births = Arc::new(AtomicU64::new(0));
+    guards.push(Box::new(Births(Arc::clone(&births))));
+    let mut guards = Guards::new(guards);
+    let freezer = guards.freezer();
+    assert_eq!(freezer.freeze(PATIENCE), Err(FreezeError::NotTraced));
+    let script = "while :; do for i in $(seq 45); do sleep 0.02 & done; wait; done";
+    let traced = traced(script, guards, filter);
+    let group = rustix::process::Pid::from_raw(traced.pid.cast_signed()).unwrap();
+    let freezing = thread::spawn(move || {
+        for round in 1..4 {
+            while births.load(Ordering::SeqCst) < round * 60 {
+                thread::yield_now();
+            }
+            freezer.freeze(PATIENCE).unwrap();
+            let before = (limits.used(), births.load(Ordering::SeqCst));
+            for _ in 0..100 {
+                assert_eq!((limits.used(), births.load(Ordering::SeqCst)), before);
+                thread::yield_now();
+            }
+            freezer.thaw();
+            while births.load(Ordering::SeqCst) == before.1 {
+                thread::yield_now();
+            }
+        }
+        freezer.freeze(PATIENCE).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        limits
+    });
+    let ended = traced.run().unwrap();
+    assert_eq!(ended.signal(), Some(libc::SIGKILL));
+    assert_eq!(freezing.join().unwrap().used(), (0, 0));
 }

@@ -55,7 +55,7 @@ impl<J: Judge> Tracer<J> {
             seen = self.killed(tid)?;
         }
         if seen.is_some() {
-            self.waiting = Some((tid, 0));
+            self.dying = Some(tid);
         } else {
             self.resume(tid)?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nucleus_seccomp::SeccompData;
 use rustix::io::Errno;
 
-use crate::{Answers, Ticket};
+use crate::{Answers, Freezer, Ticket};
 
 /// `SECCOMP_RET_DATA` of a call that a filter leaves to a [`Judge`]. What is
 /// below is an errno with which a profile denies.
@@ -83,6 +83,12 @@ pub trait Judge {
     /// once, before anything else.
     fn answers(&self) -> Vec<Arc<Answers>> {
         Vec::new()
+    }
+
+    /// Who may stop all and let them go on. Asked for once, before anything
+    /// else; waiting for a stop costs a little more where there is one.
+    fn freezer(&self) -> Option<Freezer> {
+        None
     }
 
     /// Decides on a call.

@@ -18,9 +18,11 @@
 //! - [`Seen`]: what it tells
 //! - [`Judge`]: who decides on what a filter leaves to it ([`ASK`]), at once or
 //!   [later](Answers)
+//! - [`Freezer`]: stops all, and lets them go on
 #![deny(unsafe_code)]
 
 mod answers;
+mod freezer;
 mod judge;
 mod mode;
 mod seen;
@@ -43,6 +45,7 @@ mod sys;
 
 pub use answers::{Answers, Ticket};
 pub use error::{Error, Refusal};
+pub use freezer::{FreezeError, Freezer};
 pub use judge::{ASK, Judge, Task, TracedCall, Verdict};
 pub use mode::Mode;
 pub use seen::Seen;

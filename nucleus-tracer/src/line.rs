@@ -27,6 +27,16 @@ pub(crate) struct State<T> {
     tracer: Option<u32>,
 }
 
+impl<T> State<T> {
+    pub(crate) const fn has_tracer(&self) -> bool {
+        self.tracer.is_some()
+    }
+
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.tracer == Some(sys::own_thread())
+    }
+}
+
 impl<T> Line<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Nothing panics between changes that belong together.
@@ -58,7 +68,7 @@ impl<T> Line<T> {
         is_unheard: impl Fn(&T) -> bool,
     ) -> MutexGuard<'a, State<T>> {
         while let Some(tracer) = state.tracer
-            && tracer != sys::own_thread()
+            && !state.is_own_thread()
             && is_unheard(&state.said)
             && until.is_none_or(|until| Instant::now() < until)
             && sys::wake_thread(tracer).is_ok()

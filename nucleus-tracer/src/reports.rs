@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::stop::Stop;
+
 /// Wait statuses in order of arrival.
 ///
 /// The kernel tells of the tracee that was made last first, so that one that
@@ -21,6 +23,17 @@ pub(crate) struct Reports {
 const LOOK_AFTER: u8 = 8;
 
 impl Reports {
+    /// Those that were told of.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = u32> {
+        self.queue.iter().map(|it| it.0)
+    }
+
+    /// The last that was told of a thread.
+    pub(crate) fn last_of(&self, thread: u32) -> Option<i32> {
+        let last = self.queue.iter().rev().find(|it| it.0 == thread);
+        last.map(|&(_, status)| status)
+    }
+
     /// Takes one in. A thread that is told of again does not stand in its
     /// earlier stop any more: it was killed in it, and its id may be that of
     /// another thread by now.
@@ -44,6 +57,15 @@ impl Reports {
         Some((thread, status))
     }
 
+    /// A thread that stands still right before its end.
+    pub(crate) fn take_exiting(&mut self) -> Option<u32> {
+        let exits = |&(_, status): &(u32, i32)| Stop::of(status) == Stop::Exit;
+        let at = self.queue.iter().position(exits)?;
+        let (thread, _) = self.queue.remove(at)?;
+        self.stopped.remove(&thread);
+        Some(thread)
+    }
+
     /// One was waited for; whether to look for others now.
     pub(crate) fn is_time_to_look(&mut self) -> bool {
         self.alone = (self.alone + 1) % LOOK_AFTER;
@@ -62,6 +84,10 @@ mod tests {
         let mut queue = Reports::default();
         for &(thread, status) in reports {
             queue.add(thread, status);
+        }
+        for &(thread, _) in reports {
+            let told = expected.iter().rev().find(|it| it.0 == thread);
+            assert_eq!(queue.last_of(thread), told.map(|it| it.1));
         }
         let served: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
         assert_eq!(served, expected);

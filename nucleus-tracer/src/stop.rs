@@ -7,8 +7,9 @@ pub(crate) enum Stop {
     Seccomp,
     /// A stop of `PTRACE_SYSCALL`, at entry or exit.
     Syscall,
-    /// It made a process or thread.
-    NewChild,
+    /// It made a process or thread; `lends` says that it waits until that one
+    /// has ended or executed a program (vfork).
+    NewChild { lends: bool },
     /// `PTRACE_EVENT_EXEC`.
     Exec,
     /// `PTRACE_EVENT_EXIT`.
@@ -35,9 +36,8 @@ impl Stop {
             0 if signal == libc::SIGTRAP | 0x80 => Self::Syscall,
             0 => Self::Signal(signal),
             libc::PTRACE_EVENT_SECCOMP => Self::Seccomp,
-            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
-                Self::NewChild
-            }
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_CLONE => Self::NewChild { lends: false },
+            libc::PTRACE_EVENT_VFORK => Self::NewChild { lends: true },
             libc::PTRACE_EVENT_EXEC => Self::Exec,
             libc::PTRACE_EVENT_EXIT => Self::Exit,
             libc::PTRACE_EVENT_STOP
@@ -73,9 +73,9 @@ mod tests {
         check(stopped(libc::SIGSTOP, 128), Stop::Group);
         check(stopped(libc::SIGTTOU, 128), Stop::Group);
         check(stopped(libc::SIGTRAP, 128), Stop::Trap);
-        check(stopped(libc::SIGTRAP, 1), Stop::NewChild);
-        check(stopped(libc::SIGTRAP, 2), Stop::NewChild);
-        check(stopped(libc::SIGTRAP, 3), Stop::NewChild);
+        check(stopped(libc::SIGTRAP, 1), Stop::NewChild { lends: false });
+        check(stopped(libc::SIGTRAP, 2), Stop::NewChild { lends: true });
+        check(stopped(libc::SIGTRAP, 3), Stop::NewChild { lends: false });
         check(stopped(libc::SIGTRAP, 4), Stop::Exec);
         check(stopped(libc::SIGTRAP, 6), Stop::Exit);
     }

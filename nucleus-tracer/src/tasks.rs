@@ -16,6 +16,10 @@ pub(crate) struct Tracee {
     pub(crate) tell: bool,
     /// A word of its memory to put back when the call is over.
     pub(crate) restore: Option<(u64, u64)>,
+    /// The last child that it has waited for (vfork).
+    lent_to: Option<u32>,
+    /// Who waits for it to end or to execute a program.
+    lender: Option<u32>,
 }
 
 impl Tracee {
@@ -26,6 +30,8 @@ impl Tracee {
             entered: false,
             tell: false,
             restore: None,
+            lent_to: None,
+            lender: None,
         }
     }
 
@@ -88,6 +94,30 @@ impl Tasks {
     /// Whether there is one thread alone.
     pub(crate) fn is_one(&self) -> bool {
         self.known.len() == 1 && self.early.is_empty()
+    }
+
+    /// All that are known.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = u32> {
+        self.known.keys().copied()
+    }
+
+    /// `maker` waits in the kernel until its child has ended or executed a
+    /// program.
+    pub(crate) fn lends(&mut self, maker: u32, child: u32) {
+        if let Some(child) = self.known.get_mut(&child) {
+            child.lender = Some(maker);
+        }
+        if let Some(maker) = self.known.get_mut(&maker) {
+            maker.lent_to = Some(child);
+        }
+    }
+
+    /// The child for which a thread waits, as far as the ends and programs
+    /// tell that were served.
+    pub(crate) fn waits_for(&self, maker: u32) -> Option<u32> {
+        let child = self.known.get(&maker)?.lent_to?;
+        let lender = self.known.get(&child)?.lender;
+        (lender == Some(maker)).then_some(child)
     }
 
     /// The processes that have a thread left.
@@ -156,6 +186,8 @@ impl Tasks {
             process,
             tell: false,
             restore: None,
+            lent_to: None,
+            lender: None,
             ..before.unwrap_or_default()
         };
         self.known.insert(process, tracee);
@@ -287,6 +319,30 @@ mod tests {
         assert_eq!(tasks.get(1), Some(leader));
         assert_eq!(tasks.ended(1), Some(leader));
         assert!(tasks.processes().is_empty());
+    }
+
+    #[test]
+    fn a_maker_waits_for_its_child_until_that_executes_or_ends() {
+        let process = |thread| Task {
+            thread,
+            process: thread,
+        };
+        for executes in [true, false] {
+            let mut tasks = Tasks::new(1);
+            tasks.add(process(2), tasks.get(1));
+            assert_eq!(tasks.waits_for(1), None);
+            tasks.lends(1, 2);
+            assert_eq!(tasks.waits_for(1), Some(2));
+            if executes {
+                tasks.executed(2, 2);
+            } else {
+                tasks.ended(2);
+            }
+            assert_eq!(tasks.waits_for(1), None);
+            // Another one with that id.
+            tasks.add(process(2), None);
+            assert_eq!(tasks.waits_for(1), None);
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The loop: one stop after the other, until nobody is left.
 
 mod calls;
+mod frozen;
 mod lineage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::marker::PhantomData;
 use std::os::unix::process::ExitStatusExt;
@@ -20,7 +21,7 @@ use crate::status::Status;
 use crate::stop::Stop;
 use crate::sys::{self, Resume, SyscallInfo, Waited, option};
 use crate::tasks::Tasks;
-use crate::{Answers, Error, Judge, Mode, Seen, Task, Ticket, TracedCall, Verdict};
+use crate::{Answers, Error, Freezer, Judge, Mode, Seen, Task, Ticket, TracedCall, Verdict};
 
 /// Follows one process and all that it starts, without privilege.
 ///
@@ -47,9 +48,16 @@ pub struct Tracer<J> {
     pub(crate) info: SyscallInfo,
     /// A thread that stands still until the next look, and its signal then.
     pub(crate) waiting: Option<(u32, i32)>,
+    /// The same of one that is about to end, frozen or not.
+    pub(crate) dying: Option<u32>,
     answers: Vec<Arc<Answers>>,
     /// Calls that wait for their answers.
     parked: BTreeMap<Ticket, TracedCall>,
+    /// Answers to carry out.
+    given: Vec<(Ticket, Verdict)>,
+    freezer: Option<Freezer>,
+    /// While frozen, who has not stopped yet.
+    running: Option<BTreeSet<u32>>,
     must_stay_denied: Box<dyn Fn(&SeccompData) -> bool>,
     /// The filter was seen to be in force.
     has_filter: bool,
@@ -93,12 +101,16 @@ impl<J: Judge> Tracer<J> {
             source: refusal::explain(process, error),
         })?;
         let answers = judge.answers();
-        if !answers.is_empty() {
+        let freezer = judge.freezer();
+        if !answers.is_empty() || freezer.is_some() {
             sys::prepare_wake().map_err(Error::Wake)?;
             sys::let_wake(false);
         }
         for answers in &answers {
             answers.bind();
+        }
+        if let Some(freezer) = &freezer {
+            freezer.bind();
         }
         let root = Task {
             thread: process,
@@ -115,8 +127,12 @@ impl<J: Judge> Tracer<J> {
             specials: Specials::new(),
             info: SyscallInfo::default(),
             waiting: None,
+            dying: None,
             answers,
             parked: BTreeMap::new(),
+            given: Vec::new(),
+            freezer,
+            running: None,
             must_stay_denied: Box::new(|_call| false),
             has_filter: false,
             completeness: Completeness::Complete,
@@ -154,11 +170,25 @@ impl<J: Judge> Tracer<J> {
         reason = "an iterator cannot fail between its items"
     )]
     pub fn next(&mut self) -> Result<Option<Seen>, Error> {
-        if let Some((tid, signal)) = self.waiting.take() {
-            self.resume_with(tid, signal)?;
+        if let Some(tid) = self.dying.take() {
+            self.resume(tid)?;
         }
         loop {
-            self.take_answers()?;
+            self.take_answers();
+            if self.is_held()? {
+                if let Some(tid) = self.reports.take_exiting() {
+                    if let Some(seen) = self.exits_while_frozen(tid)? {
+                        return Ok(Some(seen));
+                    }
+                } else {
+                    self.wait()?;
+                }
+                continue;
+            }
+            if let Some((tid, signal)) = self.waiting.take() {
+                self.resume_with(tid, signal)?;
+            }
+            self.carry_out_answers()?;
             if let Some((tid, status)) = self.reports.take() {
                 if let Some(seen) = self.stopped(tid, status)? {
                     return Ok(Some(seen));
@@ -234,7 +264,7 @@ impl<J: Judge> Tracer<J> {
 
     /// Waits until there is something to serve; false when nobody is left.
     fn wait(&mut self) -> Result<bool, Error> {
-        let can_be_woken = !self.parked.is_empty();
+        let can_be_woken = self.freezer.is_some() || !self.parked.is_empty();
         if can_be_woken {
             sys::let_wake(true);
         }
@@ -244,14 +274,21 @@ impl<J: Judge> Tracer<J> {
         }
         match waited.map_err(Error::Wait)? {
             Waited::Stopped(tid, status) => {
-                self.reports.add(tid, status);
+                self.told(tid, status);
                 if self.reports.is_time_to_look() && !self.tasks.is_one() {
                     self.look_for_others()?;
                 }
                 Ok(true)
             }
-            Waited::Interrupted => Ok(true),
-            Waited::None => Ok(false),
+            Waited::Interrupted => {
+                self.look_at_running();
+                Ok(true)
+            }
+            Waited::None => {
+                // Nobody is left to be frozen, or to be given an answer.
+                self.close();
+                Ok(false)
+            }
         }
     }
 
@@ -259,17 +296,20 @@ impl<J: Judge> Tracer<J> {
     /// before it was served, so that this comes to an end.
     fn look_for_others(&mut self) -> Result<(), Error> {
         while let Waited::Stopped(tid, status) = sys::look_at_tracees().map_err(Error::Wait)? {
-            self.reports.add(tid, status);
+            self.told(tid, status);
         }
         Ok(())
     }
 
-    fn take_answers(&mut self) -> Result<(), Error> {
-        if self.parked.is_empty() {
-            return Ok(());
+    fn take_answers(&mut self) {
+        if !self.parked.is_empty() {
+            let answers = self.answers.iter();
+            self.given.extend(answers.flat_map(|it| it.take()));
         }
-        let given: Vec<_> = self.answers.iter().flat_map(|it| it.take()).collect();
-        for (ticket, verdict) in given {
+    }
+
+    fn carry_out_answers(&mut self) -> Result<(), Error> {
+        for (ticket, verdict) in std::mem::take(&mut self.given) {
             if let Some(call) = self.parked.remove(&ticket) {
                 let verdict = match verdict {
                     Verdict::Wait(_) => Verdict::Errno(Errno::PERM),
@@ -312,9 +352,9 @@ impl<J: Judge> Tracer<J> {
                 alive("PTRACE_LISTEN", tid, sys::resume(tid, Resume::Listen))?;
             }
             Stop::Trap | Stop::Ended => self.resume(tid)?,
-            Stop::NewChild => {
+            Stop::NewChild { lends } => {
                 if let Some(child) = event_tid(tid)? {
-                    self.new_child(tid, child)?;
+                    self.new_child(tid, child, lends)?;
                 }
                 self.resume(tid)?;
             }
@@ -352,12 +392,22 @@ impl<J: Judge> Tracer<J> {
     }
 }
 
-impl<J> Drop for Tracer<J> {
-    /// Nobody would answer the stops of those that are left.
-    fn drop(&mut self) {
+impl<J> Tracer<J> {
+    /// Nobody needs to be heard any more.
+    fn close(&self) {
         for answers in &self.answers {
             answers.close();
         }
+        if let Some(freezer) = &self.freezer {
+            freezer.close();
+        }
+    }
+}
+
+impl<J> Drop for Tracer<J> {
+    /// Nobody would answer the stops of those that are left.
+    fn drop(&mut self) {
+        self.close();
         for process in self.tasks.processes() {
             // One that is gone already is what this wants.
             let _gone = sys::kill(process);

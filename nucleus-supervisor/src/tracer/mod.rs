@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use nucleus_seccomp::SeccompData;
-use nucleus_tracer::{Answers, Judge, Task, TracedCall, Verdict};
+use nucleus_tracer::{Answers, Freezer, Judge, Task, TracedCall, Verdict};
 
 pub use self::guard::{Guard, memory_of};
 use crate::denial::Ear;
@@ -29,6 +29,7 @@ pub struct Guards {
     /// Whose answer comes later, by thread.
     asked: BTreeMap<u32, Asked>,
     ear: Ear,
+    freezer: Option<Freezer>,
 }
 
 /// Where the asking stopped.
@@ -56,7 +57,13 @@ impl Guards {
             guards,
             asked: BTreeMap::new(),
             ear: Ear::default(),
+            freezer: None,
         }
+    }
+
+    /// Who stops the program and lets it go on, once a tracer has these guards.
+    pub fn freezer(&mut self) -> Freezer {
+        self.freezer.get_or_insert_default().clone()
     }
 
     /// Whether nobody is asked.
@@ -135,6 +142,10 @@ impl Judge for Guards {
     fn answers(&self) -> Vec<Arc<Answers>> {
         let answers = self.guards.iter().filter_map(|guard| guard.answers());
         answers.collect()
+    }
+
+    fn freezer(&self) -> Option<Freezer> {
+        self.freezer.clone()
     }
 
     fn enter(&mut self, call: &TracedCall) -> Verdict {

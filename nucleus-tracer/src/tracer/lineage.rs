@@ -8,11 +8,14 @@ use crate::tracer::{Tracer, alive, event_tid};
 use crate::{Error, Judge, Mode, Task, TracedCall, sys};
 
 impl<J: Judge> Tracer<J> {
-    pub(super) fn new_child(&mut self, parent: u32, child: u32) -> Result<(), Error> {
+    pub(super) fn new_child(&mut self, parent: u32, child: u32, lends: bool) -> Result<(), Error> {
         let is_dead = || Status::of(child).is_none_or(|status| status.is_dead);
         let birth = self.tasks.told(child, || !is_dead());
         if matches!(birth, Birth::New { .. }) {
             self.born(child, self.tasks.get(parent));
+        }
+        if lends {
+            self.tasks.lends(parent, child);
         }
         self.tell_end(parent);
         match birth {

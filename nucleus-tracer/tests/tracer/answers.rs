@@ -5,14 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
-use nucleus_tracer::{Answers, Judge, Task, Ticket, TracedCall, Verdict};
+use nucleus_tracer::{Answers, Freezer, Judge, Task, Ticket, TracedCall, Verdict};
 
 use crate::{call, judged};
 
 /// Makes `getuid` wait for whoever has the other end, and tells of `getgid`.
 struct PutOff {
     answers: Arc<Answers>,
+    freezer: Freezer,
     put_off: Sender<Ticket>,
     told: Sender<()>,
     over: BTreeSet<u32>,
@@ -21,6 +23,10 @@ struct PutOff {
 impl Judge for PutOff {
     fn answers(&self) -> Vec<Arc<Answers>> {
         vec![Arc::clone(&self.answers)]
+    }
+
+    fn freezer(&self) -> Option<Freezer> {
+        Some(self.freezer.clone())
     }
 
     fn enter(&mut self, call: &TracedCall) -> Verdict {
@@ -52,6 +58,7 @@ fn put_off() -> (PutOff, Arc<Answers>, Receiver<Ticket>, Receiver<()>) {
     let answers = Arc::new(Answers::default());
     let judge = PutOff {
         answers: Arc::clone(&answers),
+        freezer: Freezer::default(),
         put_off,
         told,
         over: BTreeSet::new(),
@@ -130,6 +137,27 @@ fn who_dies_while_waiting_needs_no_answer_and_holds_up_no_answerer() {
         let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
         call(libc::SYS_getgid);
         i32::from(waited != child || libc::WTERMSIG(status) != libc::SIGKILL)
+    });
+    assert_eq!(ended.code(), Some(0));
+    answering.join().unwrap();
+}
+
+#[test]
+fn an_answer_to_a_frozen_task_holds_up_nobody_and_comes_with_the_thaw() {
+    let (judge, answers, tickets, was_told) = put_off();
+    let freezer = judge.freezer.clone();
+    let answering = thread::spawn(move || {
+        let first = tickets.recv().unwrap();
+        freezer.freeze(Duration::from_secs(60)).unwrap();
+        answers.give(first, Verdict::Value(77));
+        assert!(was_told.try_recv().is_err());
+        freezer.thaw();
+        was_told.recv().unwrap();
+    });
+    let ended = judged(&CALLS, judge, || {
+        let answer = call(libc::SYS_getuid);
+        call(libc::SYS_getgid);
+        i32::from(answer != 77)
     });
     assert_eq!(ended.code(), Some(0));
     answering.join().unwrap();

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod freeze;
 mod order;
+mod shared;
 
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::process::ExitStatus;
@@ -48,8 +50,8 @@ impl Held {
     }
 
     /// Its tracer, on whose thread this is called.
-    fn traced<J: Judge>(mut self, judge: J) -> Tracer<J> {
-        let tracer = Tracer::seize(self.pid, Mode::Judge, judge).unwrap();
+    fn traced<J: Judge>(mut self, mode: Mode, judge: J) -> Tracer<J> {
+        let tracer = Tracer::seize(self.pid, mode, judge).unwrap();
         self.attached.write_all(b"!").unwrap();
         tracer
     }
@@ -57,7 +59,7 @@ impl Held {
 
 /// Runs `child`, which makes raw calls alone, under a judge, to its end.
 fn judged(calls: &[libc::c_long], judge: impl Judge, child: impl FnOnce() -> i32) -> ExitStatus {
-    let mut tracer = Held::fork(calls, child).traced(judge);
+    let mut tracer = Held::fork(calls, child).traced(Mode::Judge, judge);
     tracer.run().unwrap();
     tracer.root_status().unwrap()
 }
@@ -69,13 +71,22 @@ fn call(number: libc::c_long) -> libc::c_long {
 
 /// Whether a thread stands in a stop of its tracer.
 fn stands(thread: u32) -> bool {
-    state(thread) == Some(b't')
+    stat(thread).is_some_and(|stat| stat.state == 't')
 }
 
-/// The state of a thread in `/proc`; `None` when it is gone.
-fn state(thread: u32) -> Option<u8> {
-    let stat = std::fs::read(format!("/proc/{thread}/stat")).ok()?;
+/// What `/proc` says of a thread.
+struct Stat {
+    state: char,
+    group: u32,
+}
+
+/// `None` when it is gone.
+fn stat(thread: u32) -> Option<Stat> {
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
     // The name, in brackets, may hold anything.
-    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
-    stat.get(name_end + 2).copied()
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let state = fields.next()?.chars().next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    Some(Stat { state, group })
 }
