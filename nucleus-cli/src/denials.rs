@@ -16,7 +16,7 @@ use crate::session::{Job, Logging};
 use crate::supervise::{Filter, Supervision, Watch, Watcher};
 use crate::told::Teller;
 use crate::watch_source::{Means, WatchSource};
-use crate::{filter, sys};
+use crate::{filter, opening, sys};
 
 /// Runs `job` under `policy` and its rules to its end, and sees what is denied.
 /// A tracer denies as `mode` says.
@@ -147,6 +147,8 @@ pub(crate) enum Remedy {
     Change(PathBuf),
     /// Give a profile.
     Give,
+    /// Give an option of the sandbox, where one is enough.
+    Option,
     /// The caller says it: the profile is being made.
     Said,
 }
@@ -204,10 +206,10 @@ impl Remedy {
                 name(call),
                 profile.display()
             ),
-            Self::Give if foreign(call) == Some(Arch::I386) => {
+            Self::Give | Self::Option if foreign(call) == Some(Arch::I386) => {
                 f.write_str("; to allow 32-bit programs, add --allow-arch x86")
             }
-            Self::Give if foreign(call) == Some(Arch::X32) => {
+            Self::Give | Self::Option if foreign(call) == Some(Arch::X32) => {
                 f.write_str("; to allow x32 programs, add --allow-arch x32")
             }
             Self::Change(profile) => write!(
@@ -216,7 +218,10 @@ impl Remedy {
                 name(call),
                 profile.display()
             ),
-            Self::Give => {
+            Self::Option if let Some(option) = opening::option(call) => {
+                write!(f, "; to allow it, add {option}")
+            }
+            Self::Give | Self::Option => {
                 f.write_str("; to allow it, give a profile that does with --seccomp-profile")
             }
             Self::Said => Ok(()),

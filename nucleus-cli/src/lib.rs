@@ -14,6 +14,7 @@ mod event_json;
 mod exit;
 mod explained;
 mod filter;
+mod opening;
 mod policy_file;
 mod profile_file;
 mod recording;

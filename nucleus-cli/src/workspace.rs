@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 
 use anyhow::Context;
 use nucleus_core::{Changes, Child};
+use rustix::fs::Access;
 
 use crate::report;
 
@@ -24,10 +26,20 @@ pub(crate) enum OnExit {
 const TERMINAL: &str = "/dev/tty";
 
 impl OnExit {
-    /// Whether it will be possible in the end.
-    pub(crate) fn check(self) -> anyhow::Result<()> {
+    /// Whether it will be possible in the end, as far as can be told before.
+    pub(crate) fn check(self, folder: &Path) -> anyhow::Result<()> {
         if self == Self::Ask {
             terminal()?;
+        }
+        if matches!(self, Self::Commit | Self::Ask) {
+            let needed = Access::WRITE_OK | Access::EXEC_OK;
+            rustix::fs::access(folder, needed).with_context(|| {
+                format!(
+                    "nothing can be committed to the workspace {}, which this user may not \
+                     write to; use --on-exit diff or discard",
+                    folder.display()
+                )
+            })?;
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use nucleus_seccomp::Action;
 use rustix::io::Errno;
 
-use crate::error::{KeptLayerError, LaunchError};
+use crate::error::{ImageError, KeptLayerError, LaunchError};
+use crate::isolation::Resource;
 use crate::launch::namespaces_refused;
 use crate::message::Message;
 use crate::mounted_on::MountedOn;
@@ -116,6 +117,13 @@ impl Autopsy {
                     source: errno.into(),
                 }
             }
+            Some(Step::Filter(..)) if errno == Errno::MFILE => match self.limit_of_files() {
+                Some(limit) => LaunchError::NoListener {
+                    limit,
+                    source: errno.into(),
+                },
+                None => LaunchError::step(describe(step), failure.fault),
+            },
             Some(Step::Limit(limit)) if errno == Errno::PERM => LaunchError::LimitTooHigh {
                 resource: limit.resource.name(),
                 value: limit.value,
@@ -140,7 +148,33 @@ impl Autopsy {
                     source: errno.into(),
                 }
             }
-            _ => LaunchError::step(describe(step), failure.fault),
+            _ => match self.image() {
+                Some(path) if errno == Errno::ACCESS && is_closed(&path) => {
+                    let (step, source) = (describe(step), errno.into());
+                    ImageError::Closed { step, path, source }.into()
+                }
+                Some(path) if errno == Errno::ACCESS && failure.stage == Stage::Init => {
+                    let (step, source) = (describe(step), errno.into());
+                    ImageError::NothingAdded { step, path, source }.into()
+                }
+                _ => LaunchError::step(describe(step), failure.fault),
+            },
+        })
+    }
+
+    /// How many files the program may have open, where that was asked for.
+    fn limit_of_files(&self) -> Option<u64> {
+        self.plan.program.iter().find_map(|step| match step {
+            Step::Limit(limit) if limit.resource == Resource::OpenFiles => Some(limit.value),
+            _ => None,
+        })
+    }
+
+    /// The root directory of the user's own.
+    fn image(&self) -> Option<PathBuf> {
+        self.plan.init.iter().find_map(|step| match step {
+            Step::EnterImage(overlay) => Some(self.taken(overlay.lower)),
+            _ => None,
         })
     }
 
@@ -156,24 +190,30 @@ impl Autopsy {
 
     /// There is no such program, or the sandbox does not show it.
     fn missing(&self) -> LaunchError {
-        let shows_host = self.plan.reaping == Reaping::Namespace
-            && !self
-                .plan
-                .init
-                .iter()
-                .any(|step| matches!(step, Step::EnterImage(_)));
+        let program = self.program.clone();
+        if let Some(path) = self.image() {
+            let searched = self.searched.clone();
+            return ImageError::NoProgram {
+                program,
+                searched,
+                path,
+            }
+            .into();
+        }
+        let shows_host = self.plan.reaping == Reaping::Namespace;
         let hidden = self
             .candidates()
             .map(|path| Path::new(OsStr::from_bytes(path.as_bytes())))
-            .find(|path| shows_host && path.is_file());
+            .find(|path| shows_host && path.is_file())
+            .map(|path| std::path::absolute(path).unwrap_or_else(|_error| path.to_owned()));
         match hidden {
             Some(path) => LaunchError::NotVisible {
-                program: self.program.clone(),
-                folder: path.parent().unwrap_or(path).to_owned(),
-                path: path.to_owned(),
+                program,
+                folder: path.parent().unwrap_or(&path).to_owned(),
+                path,
             },
             None => LaunchError::NotFound {
-                program: self.program.clone(),
+                program,
                 searched: self.searched.clone(),
             },
         }
@@ -222,6 +262,13 @@ fn describe(step: Option<&Step>) -> String {
         || "start the program's process".to_owned(),
         ToString::to_string,
     )
+}
+
+/// Whether only its owner, and perhaps a group, may enter a folder.
+fn is_closed(folder: &Path) -> bool {
+    folder
+        .metadata()
+        .is_ok_and(|found| found.mode() & 0o001 == 0)
 }
 
 /// Why something of the host could not be taken, where more can be said than

@@ -66,8 +66,8 @@ pub use capability::Capability;
 pub use child::Child;
 pub use command::{Command, View};
 pub use error::{
-    Cause, ChangesError, IdError, KeptLayerError, LaunchError, PolicyError, TargetError,
-    UnknownCapability,
+    Cause, ChangesError, IdError, ImageError, KeptLayerError, LaunchError, PolicyError,
+    SourceError, TargetError, UnknownCapability,
 };
 pub use ids::IdRange;
 pub use isolation::{

@@ -167,6 +167,9 @@ pub(crate) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Fault> {
 }
 
 /// Writes a file where there is none, or in place of what is there.
+///
+/// In another user's folder there can be none: the program then goes without,
+/// as it does where nothing of the sandbox is in its root directory.
 pub(crate) fn provide_file(path: &CStr, content: &[u8], replace: bool) -> Result<(), Fault> {
     if replace {
         match rustix::fs::unlink(path) {
@@ -181,6 +184,7 @@ pub(crate) fn provide_file(path: &CStr, content: &[u8], replace: bool) -> Result
     }
     match write_file(path, content) {
         Err(fault) if fault.errno == Errno::EXIST => Ok(()),
+        Err(fault) if fault.errno == Errno::ACCESS && !replace => Ok(()),
         other => other,
     }
 }

@@ -400,7 +400,11 @@ impl fmt::Display for Step {
                 content,
                 replace,
             } => {
-                let when = if *replace { "" } else { ", if there is none" };
+                let when = if *replace {
+                    ""
+                } else {
+                    ", if there is none and one can be made"
+                };
                 write!(f, "write file {path:?} ({} bytes){when}", content.len())
             }
             Self::Overlay(Overlay { lower, target, .. }) => {

@@ -161,11 +161,7 @@ fn grants(
         grants.execute(folder)?;
     }
     for volume in &sandbox.volumes {
-        let opened = Opened::open(&volume.source).map_err(|errno| LaunchError::Source {
-            what: "volume",
-            path: volume.source.clone(),
-            source: errno.into(),
-        })?;
+        let opened = Opened::open("volume", &volume.source)?;
         if volume.target != opened.path && volume.target != volume.source {
             return Err(LaunchError::NeedsNamespaces {
                 what: "a volume at another place than its own",

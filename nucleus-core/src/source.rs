@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use crate::error::LaunchError;
+use crate::error::{LaunchError, SourceError};
 use crate::report::{Call, Context, Fault};
 use crate::stdio::above_streams;
 use crate::strings::c_string;
@@ -47,14 +47,27 @@ pub(crate) struct Opened {
 impl Opened {
     /// Follows symbolic links, now and never again, but not the links of
     /// /proc, which lead to where no path does.
-    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+    pub(crate) fn open(what: &'static str, path: &Path) -> Result<Self, SourceError> {
+        let failed = |errno: Errno| {
+            let (path, source) = (path.to_owned(), errno.into());
+            match errno {
+                Errno::NOSYS => SourceError::NoOpenat2 { what, path, source },
+                _ => SourceError::Open { what, path, source },
+            }
+        };
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::NO_MAGICLINKS;
         let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
-            .and_then(above_streams)?;
-        let stat = rustix::fs::fstat(&fd)?;
+            .and_then(above_streams)
+            .map_err(failed)?;
+        let stat = rustix::fs::fstat(&fd).map_err(failed)?;
         let number = fd.as_raw_fd();
-        let path = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new())?;
+        let path = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new())
+            .map_err(|errno| SourceError::NoProc {
+                what,
+                path: path.to_owned(),
+                source: errno.into(),
+            })?;
         let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
         Ok(Self { fd, path, stat })
     }
@@ -153,7 +166,7 @@ mod tests {
         fs::create_dir(&other).unwrap();
         symlink(&real, &asked).unwrap();
 
-        let opened = Opened::open(&asked).unwrap();
+        let opened = Opened::open("volume", &asked).unwrap();
         assert_eq!(opened.path, real);
         assert!(opened.is_folder());
         let source = opened.source().unwrap();
@@ -176,7 +189,10 @@ mod tests {
 
     #[test]
     fn links_of_proc_are_not_followed() {
-        let error = Opened::open(Path::new("/proc/self/cwd")).unwrap_err();
-        assert_eq!(error, Errno::LOOP);
+        let error = Opened::open("volume", Path::new("/proc/self/cwd")).unwrap_err();
+        let SourceError::Open { source, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(Errno::from_io_error(&source), Some(Errno::LOOP));
     }
 }

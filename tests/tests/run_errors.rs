@@ -64,6 +64,66 @@ const ERRORS: &[(&[&str], i32, &str)] = &[
         "the workspace plain is not a folder; grant a single file with --volume SRC:DST:rw",
     ),
     (
+        &["--workspace", "absent", "--", "true"],
+        125,
+        "cannot find the workspace absent; create it, or correct the path: No such file or \
+         directory (os error 2)",
+    ),
+    (
+        &["--workspace", "folder:wr", "--", "true"],
+        125,
+        "cannot find the workspace folder:wr; correct the path, or the mode behind its last \
+         colon, which is rw, ro or cow: No such file or directory (os error 2)",
+    ),
+    (
+        &["--workspace", "/", "--", "true"],
+        125,
+        "the workspace / is the host's root directory; name a folder below it",
+    ),
+    (
+        &["--volume", "absent:/data", "--", "true"],
+        125,
+        "could not open the volume \"absent\"; create it, or correct the path: No such file or \
+         directory (os error 2)",
+    ),
+    (
+        &["--volume", "plain/x:/data", "--", "true"],
+        125,
+        "could not open the volume \"plain/x\"; a part of the path is a file, not a folder: Not \
+         a directory (os error 20)",
+    ),
+    (
+        &["--volume", "/proc/self/root:/data", "--", "true"],
+        125,
+        "could not open the volume \"/proc/self/root\"; links go in a circle, or through /proc: \
+         name the real path: Too many levels of symbolic links (os error 40)",
+    ),
+    (
+        &["--secret", "absent:/run/s", "--", "true"],
+        125,
+        "could not open the secret \"absent\"; create it, or correct the path: No such file or \
+         directory (os error 2)",
+    ),
+    (
+        &["--rootfs", "absent", "--", "true"],
+        125,
+        "could not open the root directory \"absent\"; create it, or correct the path: No such \
+         file or directory (os error 2)",
+    ),
+    (
+        &["--rlimit", "nofile=3", "--path-deny", "/opt", "--", "true"],
+        125,
+        "could not install the seccomp filter: rules and reports of denials need a descriptor \
+         for it, and --rlimit nofile=3 leaves none; set it to 64 or more: Too many open files \
+         (os error 24)",
+    ),
+    (
+        &["--", "--workspace", ".", "true"],
+        127,
+        "program \"--workspace\" not found in PATH (/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin); \
+         options of nucleus stand before the --",
+    ),
+    (
         &["--secret", "folder:/run/s", "--", "true"],
         125,
         "the secret \"folder\" must be a file of at most 1 MiB, or a pipe",
@@ -143,6 +203,121 @@ fn each_error_names_step_object_cause_and_remedy() {
             assert_eq!(output.err(), format!("nucleus: {expected}\n"), "{words:?}");
             assert_eq!(output.out(), "", "{words:?}");
         }
+    }
+}
+
+/// What is the user's to mend before: each with what it is that is closed.
+#[test]
+fn folders_that_are_closed_are_named() {
+    require!(root, userns, landlock(1));
+    let place = place();
+    let closed = place.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let real = place.path().canonicalize().unwrap();
+    let check = |user, words: &[&str], expected: &str| {
+        let words = [&["run"], words, &["--", "true"]].concat();
+        let output = place.nucleus(user, &words).code(125);
+        assert_eq!(output.err(), format!("nucleus: {expected}\n"), "{words:?}");
+    };
+    let denied = "Permission denied (os error 13)";
+    let folder = real.join("closed");
+    check(
+        NOBODY,
+        &["--workspace", "closed"],
+        &format!(
+            "could not read the folder {folder:?}; it is closed to this user: run nucleus as its \
+             owner: {denied}"
+        ),
+    );
+    check(
+        NOBODY,
+        &["--volume", "closed/x:/data"],
+        &format!(
+            "could not open the volume \"closed/x\"; a folder on the way is closed to this user: \
+             open it, or run nucleus as its owner: {denied}"
+        ),
+    );
+    check(
+        NOBODY,
+        &["--workspace", "folder:cow", "--on-exit", "commit"],
+        &format!(
+            "nothing can be committed to the workspace {}, which this user may not write to; use \
+             --on-exit diff or discard: {denied}",
+            real.join("folder").display()
+        ),
+    );
+    for (user, step) in [
+        (
+            0,
+            "forbid further user namespaces (user.max_user_namespaces)",
+        ),
+        (NOBODY, "make folder \"/dev\""),
+    ] {
+        let said = format!(
+            "could not {step}: the root directory {folder:?} is closed to the program's user; let \
+             everybody enter it (chmod a+rx): {denied}"
+        );
+        check(user, &["--rootfs", "closed"], &said);
+    }
+}
+
+#[test]
+fn what_a_program_does_not_see_is_named() {
+    require!(root, userns, landlock(1), mapped_ids);
+    let place = place();
+    let real = place.path().canonicalize().unwrap();
+    for user in [0, NOBODY] {
+        let words = ["run", "--rootfs", "folder", "--", "/bin/true"];
+        let output = place.nucleus(user, &words).code(127);
+        let expected = format!(
+            "nucleus: program \"/bin/true\" not found in the root directory {:?}, which is all \
+             that the program sees; install it there, or show it with --volume\n",
+            real.join("folder")
+        );
+        assert_eq!(output.err(), expected);
+    }
+    // By a relative path, and started elsewhere.
+    let words = ["run", "--workspace", "folder", "--", "./nucleus"];
+    let output = place.nucleus(0, &words).code(127);
+    let expected = format!(
+        "nucleus: program \"./nucleus\" is {:?} on the host, which the sandbox does not show \
+         there; show its folder with --volume {real:?}:{real:?}:ro, and name the program by that \
+         path\n",
+        real.join("nucleus")
+    );
+    assert_eq!(output.err(), expected);
+}
+
+#[test]
+fn a_hidden_proc_is_named() {
+    require!(
+        root,
+        userns,
+        tool("unshare"),
+        tool("mount"),
+        tool("setpriv")
+    );
+    let place = place();
+    for user in [0, NOBODY] {
+        let script = format!(
+            "mount -t tmpfs none /proc && exec setpriv --reuid {user} --regid {user} \
+             --clear-groups ./nucleus run -v folder:/data -- true"
+        );
+        let output = place
+            .command(0, "unshare")
+            .args(["--mount", "sh", "-c", &script])
+            .output()
+            .unwrap()
+            .code(125);
+        let said = output.err();
+        assert!(
+            said.ends_with(
+                "in /proc/self/fd; nucleus needs to see proc: mount it with mount -t proc proc \
+                 /proc: No such file or directory (os error 2)\n"
+            ),
+            "{said}"
+        );
     }
 }
 

@@ -144,7 +144,11 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
     if args.verbose && !args.print_plan {
         enforced.iter().for_each(report::note);
     }
-    let remedy = path.clone().map_or(Remedy::Give, Remedy::Change);
+    let remedy = match path {
+        Some(path) => Remedy::Change(path.clone()),
+        None if args.sandbox.is_isolated() => Remedy::Option,
+        None => Remedy::Give,
+    };
     let teller = Teller::new(*explain, events, remedy);
     if *explain {
         let ended = explained::run(&mut sandboxed, policy()?, supervision, &teller)?;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use nucleus_core::PendingCommit;
+use nucleus_core::{ChangesError, PendingCommit};
 
 use crate::exit::Exit;
 use crate::report;
@@ -80,11 +80,12 @@ fn each(
 }
 
 fn find(folder: &Path) -> anyhow::Result<Vec<PendingCommit>> {
-    PendingCommit::find(folder).with_context(|| {
-        format!(
+    PendingCommit::find(folder).map_err(|error| match error {
+        ChangesError::Folder { .. } => error.into(),
+        other => anyhow::Error::new(other).context(format!(
             "cannot look for interrupted commits to {}",
             folder.display()
-        )
+        )),
     })
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// Why a program's changes could not be read or carried over.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +26,15 @@ pub enum ChangesError {
         /// What was tried.
         what: &'static str,
         /// Relative to that folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// The host's folder itself.
+    #[error("could not read the folder {path:?}{}", remedy(source))]
+    Folder {
+        /// The folder.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -97,6 +108,15 @@ impl ChangesError {
             path: named(path),
             source: source.into(),
         }
+    }
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match Errno::from_io_error(source) {
+        Some(Errno::NOENT) => "; create it, or correct the path",
+        Some(Errno::ACCESS) => "; it is closed to this user: run nucleus as its owner",
+        Some(Errno::NOTDIR) => "; it is a file: name a folder",
+        _ => "",
     }
 }
 

@@ -3,12 +3,15 @@
 mod cause;
 mod changes;
 mod ids;
+mod image;
 mod kept;
 mod policy;
+mod source;
 mod target;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nucleus_seccomp::Action;
@@ -17,8 +20,10 @@ use rustix::io::Errno;
 pub use self::cause::Cause;
 pub use self::changes::ChangesError;
 pub use self::ids::IdError;
+pub use self::image::ImageError;
 pub use self::kept::KeptLayerError;
 pub use self::policy::{PolicyError, UnknownCapability};
+pub use self::source::SourceError;
 pub use self::target::TargetError;
 use crate::report::{Call, Fault};
 
@@ -36,7 +41,11 @@ pub enum LaunchError {
     },
 
     /// There is no such program.
-    #[error("program {program:?} not found{}", searched_in(searched))]
+    #[error(
+        "program {program:?} not found{}{}",
+        searched_in(searched),
+        misplaced(program)
+    )]
     NotFound {
         /// The program as it was asked for.
         program: OsString,
@@ -47,7 +56,7 @@ pub enum LaunchError {
 
     /// The program is there on the host, but not in the sandbox.
     #[error(
-        "program {program:?} is {path:?} on the host, which the sandbox does not show; show its folder with --volume {folder:?}:{folder:?}:ro"
+        "program {program:?} is {path:?} on the host, which the sandbox does not show there; show its folder with --volume {folder:?}:{folder:?}:ro, and name the program by that path"
     )]
     NotVisible {
         /// The program as it was asked for.
@@ -60,15 +69,12 @@ pub enum LaunchError {
 
     /// What of the host the program shall see is not there, or this process
     /// cannot see it.
-    #[error("could not open the {what} {path:?}")]
-    Source {
-        /// `volume`, `folder`.
-        what: &'static str,
-        /// The path on the host.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+
+    /// A root directory that cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
 
     /// A file or folder was replaced between its check and its use.
     #[error(
@@ -315,6 +321,17 @@ pub enum LaunchError {
         source: io::Error,
     },
 
+    /// No descriptor is left for the filter's listener.
+    #[error(
+        "could not install the seccomp filter: rules and reports of denials need a descriptor for it, and --rlimit nofile={limit} leaves none; set it to 64 or more"
+    )]
+    NoListener {
+        /// The limit on open files that was asked for.
+        limit: u64,
+        /// What seccomp(2) said.
+        source: io::Error,
+    },
+
     /// Somebody killed the program while it was being set up.
     #[error("signal {signal} killed the program before it started")]
     KilledEarly {
@@ -356,6 +373,7 @@ fn hint(source: &io::Error) -> &'static str {
     match Errno::from_io_error(source) {
         Some(Errno::MFILE) => "; raise the limit on open files (ulimit -n)",
         Some(Errno::NFILE) => "; raise the host's limit on open files (sysctl fs.file-max)",
+        Some(Errno::FBIG) => "; raise the limit on the size of files (ulimit -f)",
         Some(Errno::AGAIN) => "; raise the limit on processes (ulimit -u, pids.max), or end some",
         _ => "",
     }
@@ -368,6 +386,15 @@ fn why_not_executable(source: &io::Error) -> &'static str {
         Some(Errno::ISDIR) => "; name a program in it",
         Some(Errno::TXTBSY) => "; somebody is writing to it",
         _ => "",
+    }
+}
+
+/// Who looks for an option among programs has put it behind the two hyphens.
+fn misplaced(program: &OsStr) -> &'static str {
+    if program.as_bytes().starts_with(b"-") {
+        "; options of nucleus stand before the --"
+    } else {
+        ""
     }
 }
 
@@ -402,7 +429,9 @@ impl LaunchError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } | Self::NotVisible { .. } => 127,
+            Self::NotFound { .. }
+            | Self::NotVisible { .. }
+            | Self::Image(ImageError::NoProgram { .. }) => 127,
             Self::NotExecutable { .. } | Self::InterpreterMissing { .. } => 126,
             _ => 125,
         }

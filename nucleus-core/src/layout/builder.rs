@@ -157,11 +157,7 @@ impl<'a> Builder<'a> {
 
     /// Opens what the user wants to be shown.
     pub(super) fn open(&self, what: &'static str, path: &Path) -> Result<Opened, LaunchError> {
-        Opened::open(path).map_err(|errno| LaunchError::Source {
-            what,
-            path: path.to_owned(),
-            source: errno.into(),
-        })
+        Ok(Opened::open(what, path)?)
     }
 
     /// Keeps a source open until the child has found it.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
 use super::places::Place;
-use crate::error::LaunchError;
+use crate::error::{LaunchError, SourceError};
 use crate::isolation::{Isolation, Network, RootMode};
 use crate::overlay::{KeptLayer, Overlay, options};
 use crate::plan::{MountAttr, Step};
@@ -83,14 +83,11 @@ impl Builder<'_> {
                 None => overlay.owner.filter(|_owner| !user_xattr),
             },
             user_xattr,
-            folder: opened
-                .fd
-                .try_clone()
-                .map_err(|source| LaunchError::Source {
-                    what: "folder for the kept layer",
-                    path: folder.to_owned(),
-                    source,
-                })?,
+            folder: opened.fd.try_clone().map_err(|source| SourceError::Open {
+                what: "folder for the kept layer",
+                path: folder.to_owned(),
+                source,
+            })?,
         };
         kept.check()?;
         overlay.kept = Some(self.takes.len());

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::builder::Builder;
-use crate::error::LaunchError;
+use crate::error::{LaunchError, SourceError};
 use crate::plan::Step;
 use crate::secret::{MAX_SIZE, Secret};
 use crate::stdio::above_streams;
@@ -15,7 +15,7 @@ use crate::strings::c_string;
 impl Builder<'_> {
     /// Opens what the user wants to keep secret.
     pub(super) fn open_secret(&self, source: &Path) -> Result<OwnedFd, LaunchError> {
-        let failed = |error| LaunchError::Source {
+        let failed = |error| SourceError::Open {
             what: "secret",
             path: source.to_owned(),
             source: error,
@@ -30,7 +30,7 @@ impl Builder<'_> {
                 path: source.to_owned(),
             });
         }
-        above_streams(OwnedFd::from(file)).map_err(|errno| failed(errno.into()))
+        Ok(above_streams(OwnedFd::from(file)).map_err(|errno| failed(errno.into()))?)
     }
 
     pub(super) fn secret(&mut self, secret: OwnedFd, target: &Path) -> Result<(), LaunchError> {

@@ -101,8 +101,10 @@ impl PendingCommit {
 
 fn open(folder: &Path) -> Result<OwnedFd, ChangesError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, folder, flags, Mode::empty())
-        .map_err(ChangesError::lower("open the folder", folder))
+    rustix::fs::openat(CWD, folder, flags, Mode::empty()).map_err(|errno| ChangesError::Folder {
+        path: folder.to_owned(),
+        source: errno.into(),
+    })
 }
 
 #[cfg(test)]

@@ -171,6 +171,21 @@ mod tests {
                 ("sendto", &[3, 0, 0, 0x2000_0000], Action::Errno(95)),
                 ("sendmsg", &[3, 0, 0x2000_4000], Action::Errno(95)),
                 ("listns", &[], ENOSYS),
+                ("fchmod", &[3, 0o1777], Action::Allow),
+                ("fchmod", &[3, 0o4000], EPERM),
+                ("fchmod", &[3, 0xffff_ffff_0000_0400], EPERM),
+                ("fchmodat", &[3, 0, 0o755], Action::Allow),
+                ("fchmodat", &[3, 0, 0o2755], EPERM),
+                ("fchmodat2", &[3, 0, 0o4755, 0], EPERM),
+                ("mknodat", &[3, 0, 0o10_0644], Action::Allow),
+                ("mknodat", &[3, 0, 0o10_4755], EPERM),
+                ("mkdirat", &[3, 0, 0o2755], Action::Allow),
+                // O_CREAT, __O_TMPFILE and neither.
+                ("openat", &[3, 0, 0o101, 0o666], Action::Allow),
+                ("openat", &[3, 0, 0o101, 0o4666], EPERM),
+                ("openat", &[3, 0, 0o2020_0002, 0o2666], EPERM),
+                ("openat", &[3, 0, 0o200_2001, 0o4666], Action::Allow),
+                ("openat2", &[], ENOSYS),
             ] {
                 check(&policy, name, args, expected);
             }
@@ -241,9 +256,15 @@ mod tests {
             check(&policy, "open_by_handle_at", &[], EPERM);
             check(&policy, "clone", &[CLONE_NEWUSER | 17], EPERM);
             check(&policy, "socket", &[2, 1, 262], Action::Errno(93));
+            let is_fsetid = matches!(capability, Some("fsetid" | "all"));
+            let modes = if is_fsetid { Action::Allow } else { EPERM };
+            check(&policy, "chmod", &[0, 0o4755], modes);
+            check(&policy, "openat", &[3, 0, 0o101, 0o4666], modes);
+            check(&policy, "openat2", &[], ENOSYS);
         };
         check_with(None, EPERM);
         check_with(Some("net_raw"), EPERM);
+        check_with(Some("fsetid"), EPERM);
         check_with(Some("sys_ptrace"), Action::Allow);
         check_with(Some("all"), Action::Allow);
     }
@@ -316,6 +337,8 @@ mod tests {
         check(&policy, "clone", &[CLONE_NEWUSER | 17], Action::Allow);
         check(&policy, "clone3", &[], Action::Allow);
         check(&policy, "mount", &[], Action::Allow);
+        check(&policy, "openat2", &[], Action::Allow);
+        check(&policy, "chmod", &[0, 0o4755], EPERM);
         check(&policy, "bpf", &[], EPERM);
     }
 }

@@ -86,7 +86,7 @@ fn grants_that_mean_nothing_are_refused_before_the_start() {
         check(&["-v", "dir:/"], "absolute path below /");
         check(&["-v", "dir:/a/../b"], "absolute path below /");
         check(&["--tmpfs", "/"], "absolute path below /");
-        check(&["--workspace", "/"], "absolute path below /");
+        check(&["--workspace", "/"], "the host's root directory");
         let missing = "\"/a/new\", which is not there";
         for access in ["ro", "rw"] {
             let volume = format!("dir:/a:{access}");

@@ -30,7 +30,7 @@ fn a_volume_that_is_not_there_is_an_error_before_the_start() {
         assert_eq!(output.out(), "");
         assert_eq!(
             output.err(),
-            "nucleus: could not open the volume \"./absent\": No such file or directory (os error 2)\n"
+            "nucleus: could not open the volume \"./absent\"; create it, or correct the path: No such file or directory (os error 2)\n"
         );
     }
 }

@@ -28,6 +28,11 @@ const WORK: &str = "echo more >> file; rm -r gone; mkdir gone; echo n > gone/new
     touch -d 2002-02-02 deep/er/one; touch -d 2003-03-03 deep/er; chmod 1750 deep/er; \
     truncate -s 1T sparse; chmod 600 keep; cat old > /dev/null";
 
+/// The words for that; set-user-ID bits need a capability.
+fn work(on_exit: &str) -> Vec<&str> {
+    [&["--cap-add", "fsetid"][..], &copy(on_exit, WORK)].concat()
+}
+
 const LISTED: &[&str] = &[
     "A deep/",
     "A deep/er/",
@@ -53,14 +58,14 @@ fn a_copy_is_listed_and_forgotten() {
     for user in users() {
         let place = place(user);
         let before = snapshot(&place);
-        let output = place.run(&copy("diff", WORK)).code(0);
+        let output = place.run(&work("diff")).code(0);
         let listed: Vec<_> = output
             .err()
             .lines()
             .map(|line| line.strip_prefix("nucleus: ").unwrap())
             .collect();
         assert_eq!(listed, LISTED, "user {user}");
-        assert_eq!(place.run(&copy("discard", WORK)).code(0).err(), "");
+        assert_eq!(place.run(&work("discard")).code(0).err(), "");
         assert_eq!(snapshot(&place), before, "user {user}");
     }
 }
@@ -71,7 +76,7 @@ fn a_copy_is_committed() {
     for user in users() {
         let place = place(user);
         let at = |path: &str| place.scratch.file("ws").join(path);
-        place.run(&copy("commit", WORK)).code(0);
+        place.run(&work("commit")).code(0);
         assert_eq!(fs::read_to_string(at("file")).unwrap(), "old\nmore\n");
         // The other name of a file is another file, as the program saw it.
         assert_eq!(fs::read_to_string(at("hard")).unwrap(), "old\n");

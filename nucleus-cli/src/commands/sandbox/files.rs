@@ -146,12 +146,22 @@ impl FileArgs {
         let Some(Workspace { folder, .. }) = &self.workspace else {
             return Ok(None);
         };
-        let real = folder
-            .canonicalize()
-            .with_context(|| format!("cannot find the workspace {}", folder.display()))?;
+        let real = folder.canonicalize().with_context(|| {
+            let remedy = if folder.as_os_str().as_bytes().contains(&b':') {
+                "correct the path, or the mode behind its last colon, which is rw, ro or cow"
+            } else {
+                "create it, or correct the path"
+            };
+            format!("cannot find the workspace {}; {remedy}", folder.display())
+        })?;
         ensure!(
             real.is_dir(),
             "the workspace {} is not a folder; grant a single file with --volume SRC:DST:rw",
+            folder.display()
+        );
+        ensure!(
+            real.parent().is_some(),
+            "the workspace {} is the host's root directory; name a folder below it",
             folder.display()
         );
         Ok(Some(real))
@@ -171,8 +181,8 @@ impl FileArgs {
             "--on-exit is for a workspace of which the program gets a copy; write --workspace DIR:cow"
         );
         let on_exit = self.on_exit.unwrap_or(OnExit::Diff);
-        if is_copy {
-            on_exit.check()?;
+        if is_copy && let Some(folder) = self.workspace_folder()? {
+            on_exit.check(&folder)?;
         }
         Ok(on_exit)
     }

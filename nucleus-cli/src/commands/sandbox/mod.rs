@@ -308,6 +308,11 @@ impl SandboxArgs {
         ));
     }
 
+    /// Whether the program has namespaces of its own.
+    pub(crate) const fn is_isolated(&self) -> bool {
+        !self.host && !self.ids.no_userns
+    }
+
     /// The profile that goes with these options; `None` for the default one.
     pub(crate) fn profile(&self) -> anyhow::Result<Option<Profile>> {
         let profile = if self.ids.no_userns {

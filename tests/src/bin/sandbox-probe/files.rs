@@ -97,7 +97,7 @@ pub(crate) fn files() -> Vec<(&'static str, i32)> {
         ),
         (
             "chmod",
-            call(libc::SYS_fchmodat, &[AT_FDCWD, at(program), 0o4755]),
+            call(libc::SYS_fchmodat, &[AT_FDCWD, at(program), 0o755]),
         ),
         (
             "chmod the working directory",
@@ -106,7 +106,7 @@ pub(crate) fn files() -> Vec<(&'static str, i32)> {
         (
             "chmod by a descriptor",
             match std::fs::File::open("/usr/bin/env") {
-                Ok(file) => done(file.set_permissions(Permissions::from_mode(0o4755))),
+                Ok(file) => done(file.set_permissions(Permissions::from_mode(0o755))),
                 Err(error) => errno(&error),
             },
         ),

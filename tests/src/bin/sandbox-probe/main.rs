@@ -8,6 +8,7 @@
 
 mod exhaust;
 mod files;
+mod modes;
 mod privileges;
 mod surface;
 
@@ -120,6 +121,11 @@ fn main() {
     }
     if let [_self, what, argument] = arguments.as_slice() {
         match what.as_str() {
+            "modes" => {
+                return modes::modes(argument)
+                    .iter()
+                    .for_each(|(name, errno)| println!("{name}: {errno}"));
+            }
             "write" => return println!("{}", write(argument)),
             "exec" => {
                 let status = Command::new(argument).status();
