@@ -53,8 +53,6 @@ pub(crate) fn shipped() -> Result<PathBuf> {
         "--bin=nucleus",
         "--",
         "-Ctarget-feature=+crt-static",
-        // The profile's `strip` does not reach a package that it overrides.
-        "-Cstrip=symbols",
     ];
     if cfg!(target_arch = "x86_64") {
         words.push("-Clink-arg=-Wl,-z,pack-relative-relocs");

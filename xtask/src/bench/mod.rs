@@ -16,8 +16,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build;
-use crate::shell::Steps;
+use crate::dist;
+use crate::shell::{self, Steps};
 
 /// One benchmark: a name on the command line.
 struct Benchmark {
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Some(path) => path
                 .canonicalize()
                 .with_context(|| format!("looking for {}", path.display()))?,
-            None => build::shipped()?,
+            None => dist::program(&shell::root().join("target/dist"))?,
         },
         rounds: args.rounds.into(),
     };
