@@ -4,6 +4,7 @@
 
 pub(crate) mod clock_code;
 mod files;
+pub(crate) mod quarters;
 pub(crate) mod standing;
 
 use std::io;

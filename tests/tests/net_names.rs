@@ -150,6 +150,29 @@ fn a_name_admits_the_addresses_that_it_has_for_nobody() {
     names(Some(NOBODY));
 }
 
+/// musl's C library takes no answer that comes from another port than 53, which
+/// nobody may bind to.
+#[test]
+fn answers_come_from_where_they_are_looked_for() {
+    require!(userns);
+    let Some(address) = own_address() else {
+        nucleus_tests::require::say("no address but that of the loopback device");
+        return;
+    };
+    for user in [
+        None,
+        Some(NOBODY).filter(|_| rustix::process::geteuid().is_root()),
+    ] {
+        let place = place(user);
+        let (server, _asked) = name_server(address);
+        let options = ["--net-allow", "good.test", "--dns", &server];
+        let words = [&options[..], &["--", "./probe", "picky", "good.test"]];
+        let output = place.run(&words.concat()).code(0);
+        let answered = "known: true, addresses: 1\n";
+        assert_eq!(output.out(), answered.repeat(4), "{}", output.err());
+    }
+}
+
 /// By TCP from the server; the program gets what fits into its datagram.
 #[test]
 fn answers_that_are_too_long_for_a_datagram_come_by_tcp() {

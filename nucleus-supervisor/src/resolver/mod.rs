@@ -5,14 +5,15 @@
 //! program asks beyond them would leave the sandbox in the question.
 
 mod message;
+mod quarters;
 mod upstream;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::io::Errno;
 
 use self::message::{NO_ERROR, NO_SUCH_NAME, Query, SERVER_FAILURE, UDP_MOST};
+use self::quarters::Quarters;
 use crate::Error;
 use crate::policy::Judge;
 use crate::pool::Pool;
 
 const THREAD: &str = "nucleus-resolver";
+/// Where every program looks for a name server.
+const PORT: u16 = 53;
 const HOSTS_CONFIGURATION: &str = "/etc/resolv.conf";
 
 /// Most questions at work at once; more are dropped, and asked again.
@@ -41,7 +45,10 @@ pub(crate) struct Resolver {
     /// The servers that the program may ask: all mean this one.
     nameservers: BTreeSet<IpAddr>,
     stop: Arc<OwnedFd>,
-    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Made when somebody needs it; `None` where it cannot be had.
+    quarters: OnceLock<Option<Quarters>>,
 }
 
 /// What the threads share.
@@ -50,6 +57,15 @@ struct Shared {
     servers: Vec<SocketAddr>,
     at_work: AtomicUsize,
     pool: Pool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("judge", &self.judge)
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Resolver {
@@ -79,14 +95,16 @@ impl Resolver {
         });
         let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)
             .map_err(|errno| failed(errno.into()))?;
-        let mut resolver = Self {
+        let resolver = Self {
             udp: udp_address,
             tcp: tcp_address,
             nameservers: upstream::nameservers(&configuration)
                 .chain([udp_address.ip()])
                 .collect(),
             stop: Arc::new(stop),
-            threads: Vec::new(),
+            shared: Arc::clone(&shared),
+            threads: Mutex::default(),
+            quarters: OnceLock::new(),
         };
         let by_udp = Arc::clone(&shared);
         resolver.spawn(move |stop| serve_udp(&by_udp, udp, stop))?;
@@ -101,19 +119,52 @@ impl Resolver {
 
     /// Where it is to be found by whoever wants to talk to a name server.
     pub(crate) fn in_place_of(&self, peer: SocketAddr, udp: bool) -> Option<SocketAddr> {
-        let meant = peer.port() == 53 && self.nameservers.contains(&peer.ip().to_canonical());
+        let meant = peer.port() == PORT && self.nameservers.contains(&peer.ip().to_canonical());
         meant.then_some(if udp { self.udp } else { self.tcp })
     }
 
-    fn spawn(&mut self, serve: impl FnOnce(&OwnedFd) + Send + 'static) -> Result<(), Error> {
+    /// A socket to ask by in place of a UDP socket whose answers must come from
+    /// where it looks for the server, `peer`: the resolver is there in another
+    /// network. `None` where that is not so, or not needed.
+    pub(crate) fn socket_for(&self, peer: SocketAddr, family: u16) -> Option<OwnedFd> {
+        let IpAddr::V4(own) = self.udp.ip() else {
+            return None;
+        };
+        let peer = (peer.ip().to_canonical(), peer.port());
+        if self.udp.port() == PORT || peer != (own.into(), PORT) {
+            return None;
+        }
+        let quarters = self.quarters.get_or_init(|| {
+            // Not to be had without user namespaces of one's own.
+            let (quarters, socket) = Quarters::open(own).ok()?;
+            let shared = Arc::clone(&self.shared);
+            self.spawn(move |stop| serve_udp(&shared, socket, stop))
+                .ok()?;
+            Some(quarters)
+        });
+        quarters.as_ref()?.socket(family).ok()
+    }
+
+    /// Whether a socket is of the network that [`socket_for`](Self::socket_for)
+    /// takes them from.
+    pub(crate) fn is_own(&self, socket: BorrowedFd<'_>) -> bool {
+        let quarters = self.quarters.get().and_then(Option::as_ref);
+        quarters.is_some_and(|quarters| quarters.holds(socket))
+    }
+
+    fn spawn(&self, serve: impl FnOnce(&OwnedFd) + Send + 'static) -> Result<(), Error> {
         let stop = Arc::clone(&self.stop);
         let started = thread::Builder::new()
             .name(THREAD.to_owned())
             .spawn(move || serve(&stop));
-        self.threads.push(started.map_err(|source| Error::Thread {
+        let started = started.map_err(|source| Error::Thread {
             name: THREAD,
             source,
-        })?);
+        })?;
+        let threads = self.threads.lock();
+        threads
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(started);
         Ok(())
     }
 }
@@ -122,7 +173,8 @@ impl Drop for Resolver {
     fn drop(&mut self) {
         // Adding to a counter at 0 cannot fail.
         let _sent: Result<usize, Errno> = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
-        for thread in self.threads.drain(..) {
+        let threads = self.threads.get_mut();
+        for thread in threads.unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _panicked: Result<(), _> = thread.join();
         }
     }
@@ -141,7 +193,7 @@ fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
             TcpListener::bind((address, port))?,
         ))
     };
-    at(53).or_else(|_not_for_us: io::Error| {
+    at(PORT).or_else(|_not_for_us: io::Error| {
         Ok((
             UdpSocket::bind((address, 0))?,
             TcpListener::bind((address, 0))?,

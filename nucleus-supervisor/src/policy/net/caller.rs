@@ -37,6 +37,19 @@ impl AsFd for Socket {
     }
 }
 
+impl Socket {
+    /// Another one of the same kind.
+    pub(super) fn replaced_by(&self, fd: OwnedFd) -> Self {
+        Self { fd, ..*self }
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.fd
+    }
+}
+
 impl<'a> Caller<'a> {
     /// Of a request.
     ///
@@ -80,6 +93,16 @@ impl<'a> Caller<'a> {
             protocol: sockopt::socket_protocol(&fd)?.map_or(0, |it| it.as_raw().get()),
             fd,
         })
+    }
+
+    /// Whether one of its descriptors is closed when it executes a program.
+    pub(super) fn closes_on_exec(&self, number: u32) -> Result<bool, Errno> {
+        let info = self.read_proc(&format!("fdinfo/{number}"))?;
+        let flags = status_field(&info, b"flags:").map(<[u8]>::trim_ascii);
+        let flags = flags.and_then(|flags| str::from_utf8(flags).ok());
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags, 8).ok());
+        let flags = flags.ok_or(Errno::BADF)?;
+        Ok(flags & OFlags::CLOEXEC.bits() != 0)
     }
 
     /// Runs something as the caller: with its user and groups, so that the

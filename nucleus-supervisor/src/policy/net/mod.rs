@@ -221,6 +221,10 @@ impl Guard {
         let transport = socket.transport().ok_or(Errno::ACCESS)?;
         let udp = transport == Protocol::Udp;
         if let Some(resolver) = self.resolver.in_place_of(peer, udp) {
+            if udp && self.resolver.is_own(socket.as_fd()) {
+                // It is there itself.
+                return Ok(bytes.to_vec());
+            }
             return Ok(address::inet_bytes(resolver, socket.family == AF_INET6));
         }
         let allowed = self.judge.allows(transport, peer, Instant::now());

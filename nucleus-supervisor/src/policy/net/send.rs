@@ -3,16 +3,17 @@
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::net::SocketType;
+use rustix::net::sockopt::Timeout;
+use rustix::net::{SocketType, sockopt};
 
-use super::Guard;
 use super::address::{AF_UNIX, Address, unix_bytes};
 use super::caller::{Caller, Socket, own_name};
 use super::calls::Meant;
 use super::control::{self, Control};
 use super::patience::{Patience, RESTART, is_blocking};
+use super::{Guard, Protocol};
 use crate::process::thread_group;
-use crate::{Decision, Failure, MessageHeader, Piece, Reply, Request, sys};
+use crate::{Decision, Failure, FdResult, MessageHeader, NewFd, Piece, Reply, Request, sys};
 
 /// Bytes of a stream that are copied at a time.
 const CHUNK: usize = 256 * 1024;
@@ -45,19 +46,20 @@ pub(super) fn sendto(guard: &Guard, request: &Request) -> Result<Decision, Failu
         address: args[1],
         length: args[2],
     };
-    let sender = Sender::new(guard, request)?;
+    let mut sender = Sender::new(guard, request)?;
     let sent = sender.send(name, vec![data], NO_CONTROL, request.int(3))?;
-    answer(sent)
+    sender.answer(sent)
 }
 
 pub(super) fn sendmsg(guard: &Guard, request: &Request) -> Result<Decision, Failure> {
-    let sender = Sender::new(guard, request)?;
+    let mut sender = Sender::new(guard, request)?;
     let header = request.memory().message_header(request.data().args[1])?;
-    answer(sender.send_message(&header, request.int(2))?)
+    let sent = sender.send_message(&header, request.int(2))?;
+    sender.answer(sent)
 }
 
 pub(super) fn sendmmsg(guard: &Guard, request: &Request) -> Result<Decision, Failure> {
-    let sender = Sender::new(guard, request)?;
+    let mut sender = Sender::new(guard, request)?;
     let memory = request.memory();
     let mut sent = 0;
     for index in 0..request.int(2).min(MESSAGES_MOST) {
@@ -78,7 +80,7 @@ pub(super) fn sendmmsg(guard: &Guard, request: &Request) -> Result<Decision, Fai
             Err(failure) => return Err(failure),
         }
     }
-    answer(sent)
+    sender.answer(sent)
 }
 
 const NO_CONTROL: Piece = Piece {
@@ -86,16 +88,13 @@ const NO_CONTROL: Piece = Piece {
     length: 0,
 };
 
-fn answer(sent: usize) -> Result<Decision, Failure> {
-    let sent = i64::try_from(sent).map_err(|_too_large| Failure(Errno::OVERFLOW))?;
-    Ok(Decision::Answer(Reply::Value(sent)))
-}
-
 /// A caller that sends by one of its sockets.
 struct Sender<'a> {
     guard: &'a Guard,
     caller: Caller<'a>,
     socket: Socket,
+    /// The socket is one to give to the caller in place of its own.
+    exchanged: bool,
 }
 
 /// To whom, in the kernel's form.
@@ -114,10 +113,56 @@ impl<'a> Sender<'a> {
             guard,
             caller,
             socket,
+            exchanged: false,
         })
     }
 
-    fn send_message(&self, header: &MessageHeader, flags: u32) -> Result<usize, Failure> {
+    fn answer(self, sent: usize) -> Result<Decision, Failure> {
+        let sent = i64::try_from(sent).map_err(|_too_large| Failure(Errno::OVERFLOW))?;
+        if !self.exchanged {
+            return Ok(Decision::Answer(Reply::Value(sent)));
+        }
+        let number = self.caller.request.int(0);
+        Ok(Decision::Answer(Reply::Fd(NewFd {
+            number: Some(number),
+            close_on_exec: self.caller.closes_on_exec(number)?,
+            result: FdResult::Value(sent),
+            ..NewFd::new(self.socket.into())
+        })))
+    }
+
+    /// Takes another socket for one that is to ask the resolver and has no peer,
+    /// so that it will look where an answer comes from: it comes from there
+    /// then.
+    fn exchange(&mut self, peer: &[u8]) -> Result<(), Errno> {
+        let socket = &self.socket;
+        if socket.transport() != Some(Protocol::Udp) {
+            return Ok(());
+        }
+        let Address::Inet(peer) = Address::parse(peer)? else {
+            return Ok(());
+        };
+        let resolver = &self.guard.resolver;
+        if resolver.is_own(socket.as_fd())
+            || rustix::net::getpeername(socket).is_ok_and(|peer| peer.is_some())
+        {
+            return Ok(());
+        }
+        let Some(own) = resolver.socket_for(peer, socket.family) else {
+            return Ok(());
+        };
+        let flags = rustix::fs::fcntl_getfl(socket)?;
+        rustix::fs::fcntl_setfl(&own, flags)?;
+        for which in [Timeout::Recv, Timeout::Send] {
+            let timeout = sockopt::socket_timeout(socket, which)?;
+            sockopt::set_socket_timeout(&own, which, timeout)?;
+        }
+        self.socket = socket.replaced_by(own);
+        self.exchanged = true;
+        Ok(())
+    }
+
+    fn send_message(&mut self, header: &MessageHeader, flags: u32) -> Result<usize, Failure> {
         let memory = self.caller.request.memory();
         let pieces = memory.pieces(header.pieces.address, header.pieces.length)?;
         self.send(header.name, pieces, header.control, flags)
@@ -125,7 +170,7 @@ impl<'a> Sender<'a> {
 
     /// Sends one message.
     fn send(
-        &self,
+        &mut self,
         name: Piece,
         data: Vec<Piece>,
         control: Piece,
@@ -145,13 +190,14 @@ impl<'a> Sender<'a> {
         Ok(sent?)
     }
 
-    fn to(&self, name: Piece, flags: u32) -> Result<To, Failure> {
+    fn to(&mut self, name: Piece, flags: u32) -> Result<To, Failure> {
         if name.address == 0 || name.length == 0 {
             return Ok(To::Bytes(Vec::new()));
         }
         let length = u32::try_from(name.length).map_err(|_too_long| Errno::INVAL)?;
         let memory = self.caller.request.memory();
         let bytes = memory.socket_address(name.address, length)?;
+        self.exchange(&bytes)?;
         let socket = &self.socket;
         // A connected stream has one peer, and the kernel does not look here.
         if socket.is_inet() && socket.kind == SocketType::STREAM && flags & FASTOPEN == 0 {
@@ -288,7 +334,7 @@ impl<'a> Sender<'a> {
                 // MSG_FASTOPEN to a host that wants an ordinary start first.
                 Errno::INPROGRESS => {
                     patience.writable(&self.socket)?;
-                    rustix::net::sockopt::socket_error(&self.socket)??;
+                    sockopt::socket_error(&self.socket)??;
                     (name, ours) = (&[], ours & !FASTOPEN);
                 }
                 errno => return Err(errno),

@@ -4,18 +4,21 @@
 //! `net-probe attempts ALLOWED DENIED`, two ports of 127.0.0.1 for TCP and UDP;
 //! `net-probe race ALLOWED DENIED TRIES`; `net-probe knock ALLOWED DENIED`, for
 //! ever; `net-probe 32-bit`; `net-probe blocked FULL ALLOWED`;
-//! `net-probe lookup NAME PORT`; `net-probe reuse ALLOWED TRIES`;
+//! `net-probe lookup NAME PORT`; `net-probe picky NAME`, which asks as musl's C
+//! library does; `net-probe reuse ALLOWED TRIES`;
 //! `net-probe inherited NAME`, an abstract socket of the host's network.
 
 #![allow(unsafe_code, reason = "attacks are raw system calls")]
 #![allow(clippy::print_stdout, reason = "the results")]
+#![allow(clippy::unwrap_used, reason = "what cannot be tried fails the test")]
 #![cfg(target_pointer_width = "64")]
 
 mod others;
 mod raw;
 mod threads;
 
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::time::Duration;
 
 use raw::{
     Message, at, border, call, connect, control, loopback, mapped, put, sendmsg, sendto, socket,
@@ -40,6 +43,7 @@ fn main() {
         Some("32-bit") => others::in_32_bits(),
         Some("inherited") => inherited(words.get(1).map_or("", String::as_str)),
         Some("lookup") => lookup(words.get(1).map_or("", String::as_str), number(2)),
+        Some("picky") => picky(words.get(1).map_or("", String::as_str)),
         _ => std::process::exit(2),
     }
 }
@@ -205,5 +209,39 @@ fn lookup(name: &str, port: u16) {
         let result = TcpStream::connect(address);
         let errno = result.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |_stream| 0);
         println!("{address}: {errno}");
+    }
+}
+
+/// Asks the name server by sockets without a peer, once to wait and once not to,
+/// twice by each; where the answers come from, and of how many addresses.
+fn picky(name: &str) {
+    let configuration = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let server = configuration.split_whitespace().nth(1).unwrap_or_default();
+    let labels = name.split('.').flat_map(|label| {
+        let length = u8::try_from(label.len()).unwrap_or(0);
+        std::iter::once(length).chain(label.bytes())
+    });
+    let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    question.extend(labels);
+    question.extend([0, 0, 1, 0, 1]);
+    for waits in [true, false] {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_nonblocking(!waits).unwrap();
+        let patience = Some(Duration::from_secs(10));
+        socket.set_read_timeout(patience).unwrap();
+        for _ in 0..2 {
+            socket.send_to(&question, (server, 53)).unwrap();
+            let mut answer = [0; 512];
+            let (_, from) = loop {
+                match socket.recv_from(&mut answer) {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !waits => {
+                        std::thread::yield_now();
+                    }
+                    received => break received.unwrap(),
+                }
+            };
+            let known = from.ip().to_string() == server && from.port() == 53;
+            println!("known: {known}, addresses: {}", answer[7]);
+        }
     }
 }
