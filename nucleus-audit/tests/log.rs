@@ -210,7 +210,7 @@ fn a_reader_at_rest_sleeps_and_stops_at_once() {
         count.parse::<u64>().unwrap()
     };
     // Records of whatever else runs here wake it too: wait for a quiet time.
-    let quiet = (0..200).any(|_| {
+    let quiet = (0..2000).any(|_| {
         let before = switches();
         std::thread::sleep(Duration::from_millis(20));
         switches() == before
@@ -222,7 +222,7 @@ fn a_reader_at_rest_sleeps_and_stops_at_once() {
     assert_eq!(verdict, Completeness::Complete);
     let took = ended.duration_since(asked);
     // Some 2 ms on a machine with nothing else to do.
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]

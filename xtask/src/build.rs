@@ -12,7 +12,8 @@ use crate::shell::{self, cargo};
 /// The variable that tells the tests which `nucleus` to run.
 pub(crate) const NUCLEUS: &str = "NUCLEUS_BIN";
 
-const END_TO_END: &str = "nucleus-tests";
+/// The package of the end-to-end tests.
+pub(crate) const END_TO_END: &str = "nucleus-tests";
 
 pub(crate) struct Built {
     pub(crate) nucleus: PathBuf,

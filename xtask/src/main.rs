@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod dist;
 mod fuzz;
+mod nobody;
 mod shell;
 mod test;
 mod tidy;
@@ -33,6 +34,9 @@ enum Task {
     VmTest(vm::Args),
     /// The fuzz targets, each for some seconds
     Fuzz(fuzz::Args),
+    /// Run a program as nobody, as tests are
+    #[command(hide = true)]
+    Nobody(nobody::Args),
     /// The binary as it is shipped, shell completions and man pages
     Dist(dist::Args),
 }
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::VmTest(args) => vm::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Nobody(args) => nobody::run(&args),
         Task::Dist(args) => dist::run(&args),
     };
     match result {

@@ -5,18 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use tempfile::NamedTempFile;
 
-use crate::build::{self, Built};
+use crate::build::{self, END_TO_END};
+use crate::nobody;
 use crate::shell::{self, Steps, cargo};
-
-/// `nobody` and `nogroup`, on every distribution that we know.
-const NOBODY: u32 = 65534;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -29,48 +27,64 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     eprintln!("=== build");
     let built = build::tests()?;
     let skips = Skips::new()?;
-
-    let everything = if rustix::process::geteuid().is_root() {
-        "tests as root"
-    } else {
-        "tests"
+    let run = |command: &mut Command| {
+        let command = command.args(&args.filter);
+        let command = command.env(build::NUCLEUS, &built.nucleus);
+        shell::run(command.env(SKIPS, skips.path()))
     };
+    let nextest = shell::installed("cargo-nextest");
+    let root = rustix::process::geteuid().is_root();
+
+    let everything = if root { "tests as root" } else { "tests" };
     steps.run(everything, || {
         let mut command = cargo();
-        if shell::installed("cargo-nextest") {
-            command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
-            command.args(args.filter.iter()).arg("--no-tests=pass");
-        } else {
-            command.args([
-                "test",
-                "--workspace",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--no-fail-fast",
-            ]);
-            command.args(args.filter.iter());
+        if nextest {
+            return run(command.args(NEXTEST));
         }
-        shell::run(
-            command
-                .env(build::NUCLEUS, &built.nucleus)
-                .env(SKIPS, skips.path()),
-        )
+        let args = "test --workspace --lib --bins --tests --no-fail-fast";
+        run(command.args(args.split(' ')))
     });
     steps.run("tests in the documentation", || {
-        let mut command = cargo();
-        command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
-        shell::run(command.args(args.filter.iter()))
+        run(cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))
     });
-    if rustix::process::geteuid().is_root() {
+    if root && nextest {
+        let home = nobody::home()?;
+        let runner = runner(home.path())?;
+        steps.run("end-to-end tests as nobody", || {
+            let filter = format!("package({END_TO_END}) and kind(test)");
+            let command = &mut cargo();
+            run(command
+                .args(NEXTEST)
+                .args(["-E", &filter, "--config", &runner]))
+        });
+    } else if root {
         for test in built.end_to_end() {
+            let home = nobody::home()?;
             steps.run(&format!("{} as nobody", test.name), || {
-                as_nobody(&built, test, args.filter.as_deref(), &skips)
+                let mut command = nobody::command(home.path())?;
+                run(command.arg(&test.executable).current_dir(&test.package))
             });
         }
     }
     skips.print()?;
     Ok(steps.finish())
+}
+
+/// A process for each test, and a limit to its time.
+const NEXTEST: &[&str] = &[
+    "nextest",
+    "run",
+    "--workspace",
+    "--no-fail-fast",
+    "--no-tests=pass",
+];
+
+/// What has cargo start each program by `cargo xtask nobody`.
+fn runner(home: &Path) -> Result<String> {
+    let own = std::env::current_exe().context("finding our own program")?;
+    Ok(format!(
+        "target.'cfg(all())'.runner = [{own:?}, \"nobody\", {home:?}]"
+    ))
 }
 
 /// Where tests note what they do not try: test runners keep quiet about the
@@ -105,66 +119,4 @@ impl Skips {
         }
         Ok(())
     }
-}
-
-/// Runs one test binary as nobody, with a home and a temporary directory.
-///
-/// Nobody may be shut out of the checkout (below `/root`, say). So the test
-/// sees a private mount tree in which the checkout is at the same place, and
-/// an ancestor that shuts nobody out is replaced by an empty directory.
-fn as_nobody(built: &Built, test: &build::Test, filter: Option<&str>, skips: &Skips) -> Result<()> {
-    let home = tempfile::tempdir().context("making a home for nobody")?;
-    std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY))
-        .context("giving nobody a home")?;
-
-    let script = r#"
-        if [ -n "$HIDDEN" ]; then
-            mount --bind "$CHECKOUT" "$HOME"
-            mount -t tmpfs -o mode=755 tmpfs "$HIDDEN"
-            mkdir -p "$CHECKOUT"
-            mount --move "$HOME" "$CHECKOUT"
-        fi
-        cd "$PACKAGE"
-        exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-    "#;
-    let checkout = shell::root();
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-euc",
-        script,
-        "sh",
-    ]);
-    command.arg(&test.executable).args(filter);
-    command
-        .env("CHECKOUT", &checkout)
-        .env("HIDDEN", shut_ancestor(&checkout)?.unwrap_or_default())
-        .env("PACKAGE", &test.package)
-        .env("HOME", home.path())
-        .env("TMPDIR", home.path())
-        .env(build::NUCLEUS, &built.nucleus)
-        .env(SKIPS, skips.path());
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO") || name == "RUSTUP_HOME" {
-            command.env_remove(name);
-        }
-    }
-    shell::run(&mut command)
-}
-
-/// The topmost ancestor of `path` that others may not search.
-fn shut_ancestor(path: &Path) -> Result<Option<PathBuf>> {
-    let mut ancestors: Vec<_> = path.ancestors().collect();
-    ancestors.reverse();
-    for ancestor in ancestors {
-        let status = std::fs::metadata(ancestor)
-            .with_context(|| format!("looking at {}", ancestor.display()))?;
-        if status.mode() & 0o001 == 0 {
-            return Ok(Some(ancestor.to_path_buf()));
-        }
-    }
-    Ok(None)
 }

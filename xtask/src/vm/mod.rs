@@ -3,6 +3,7 @@
 //! A machine boots a Debian kernel with an initial file system that holds the
 //! test binaries, the programs they run and an init; see `tests/src/bin/vm-init`.
 
+mod abreast;
 mod catalogue;
 mod cpio;
 mod group;
@@ -22,6 +23,7 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -98,12 +100,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     let lock = only_one(&directory)?;
     let mut host = Host {
+        many: kernels.len() > 1,
         accelerator: args.accel.resolve()?,
         timeout: Duration::from_secs(args.timeout),
         silence: Duration::from_secs(args.timeout + 60),
         args,
         directory,
-        stages: Vec::new(),
+        stages: Mutex::default(),
     };
     host.stage("set up the host", || tools::provide(args.setup))?;
     let mut store = Store::new(&host.directory, args.refresh);
@@ -116,6 +119,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let built = host.stage("build the tests", build::tests)?;
     let directory = host.directory.clone();
     let layers = host.stage("collect the guest's files", || {
+        // Not by two machines at once.
+        for kernel in &kernels {
+            modules::layer(kernel)?;
+        }
         Layers::write(&built, &directory)
     })?;
 
@@ -156,11 +163,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             _ => machines.push(vec![part]),
         }
     }
+    // Those that take longest begin first.
+    let boots: Vec<_> = machines
+        .iter()
+        .flat_map(|parts| kernels.iter().map(move |kernel| (kernel, parts)))
+        .collect();
     let mut totals = Totals::default();
-    for kernel in &kernels {
-        for parts in &machines {
-            totals.add(host.boot(kernel, &layers, parts)?);
-        }
+    let booted = abreast::map(&boots, abreast::machines(MEMORY), |&(kernel, parts)| {
+        host.boot(kernel, &layers, parts)
+    });
+    for booted in booted {
+        totals.add(booted?);
     }
     drop(lock);
     if totals.passed + totals.failed + totals.skipped.len() == 0 {
@@ -203,7 +216,7 @@ fn groups(name: &str) -> Result<Vec<&'static Group>> {
     Ok(groups)
 }
 
-/// Two machines at once on a small host only make each other time out.
+/// Two runs at once on a small host only make each other time out.
 fn only_one(directory: &Path) -> Result<File> {
     let path = directory.join("lock");
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
@@ -246,15 +259,23 @@ struct Host<'a> {
     /// A machine that says nothing for this long has hung.
     silence: Duration,
     directory: PathBuf,
-    stages: Vec<(String, Duration)>,
+    stages: Mutex<Vec<(String, Duration)>>,
+    /// Whether what is said is of one kernel of several.
+    many: bool,
 }
 
 impl Host<'_> {
-    fn stage<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn stage<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let start = Instant::now();
         let result = work().with_context(|| name.to_owned());
-        self.stages.push((name.to_owned(), start.elapsed()));
+        self.took(name.to_owned(), start.elapsed());
         result
+    }
+
+    fn took(&self, what: String, time: Duration) {
+        let stages = self.stages.lock();
+        let mut stages = stages.unwrap_or_else(PoisonError::into_inner);
+        stages.push((what, time));
     }
 
     fn limits(&mut self, timeout: Duration, silence: Duration) {
@@ -264,7 +285,8 @@ impl Host<'_> {
 
     fn print_stages(&self, start: Instant) {
         eprintln!();
-        for (name, took) in &self.stages {
+        let stages = self.stages.lock();
+        for (name, took) in stages.unwrap_or_else(PoisonError::into_inner).iter() {
             eprintln!("{:7.1} s  {name}", took.as_secs_f32());
         }
         eprintln!("{:7.1} s  in all\n", start.elapsed().as_secs_f32());
@@ -296,7 +318,7 @@ impl Host<'_> {
     }
 
     /// Boots a machine for groups that can share it.
-    fn boot(&mut self, kernel: &Unpacked, layers: &Layers, parts: &[Part]) -> Result<Totals> {
+    fn boot(&self, kernel: &Unpacked, layers: &Layers, parts: &[Part]) -> Result<Totals> {
         let group = first(parts)?;
         let what = format!("{} {}", kernel.release, group.name);
         eprintln!("\n=== {what}");
@@ -310,13 +332,14 @@ impl Host<'_> {
 
         let machine = self.machine(kernel, group, &image);
         let entries: Vec<_> = parts.iter().flat_map(|part| &part.entries).collect();
+        let label = if self.many { &kernel.release } else { "" };
         let mut attempts = 0;
         let (mut report, booted, end) = loop {
             attempts += 1;
             let log =
                 File::create(run.join("output.log")).context("making the log of a machine")?;
             let live = !self.args.arguments.is_empty();
-            let mut report = Report::new(entries.clone(), &job.nonce, log, live);
+            let mut report = Report::new(entries.clone(), label, &job.nonce, log, live);
             let mut booted = None;
             let end = machine.run(|line| {
                 let said = report.line(line);
@@ -353,12 +376,14 @@ impl Host<'_> {
             seconds(booted.saturating_sub(packed)),
             seconds(start.elapsed().saturating_sub(booted)),
         );
-        self.stages.push((parts, start.elapsed()));
+        self.took(parts, start.elapsed());
         let totals = report.totals;
+        let mut end = String::new();
         for skipped in &totals.skipped {
-            eprintln!("        SKIP {}", skipped.trim_start_matches("SKIPPED "));
+            end += &format!("        SKIP {}\n", skipped.trim_start_matches("SKIPPED "));
         }
-        eprintln!("{}", totals.summary(start.elapsed(), &format!("{what}: ")));
+        end += &totals.summary(start.elapsed(), &format!("{what}: "));
+        eprintln!("{end}");
         Ok(totals)
     }
 

@@ -23,6 +23,8 @@ const NO_VERDICT: u8 = 125;
 /// Follows one machine.
 pub(crate) struct Report<'a> {
     entries: Vec<&'a Entry>,
+    /// Said before the name of each test, where others run beside this machine.
+    label: &'a str,
     nonce: &'a str,
     /// Takes everything that the guest says.
     log: File,
@@ -50,9 +52,16 @@ pub(crate) struct Totals {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(entries: Vec<&'a Entry>, nonce: &'a str, log: File, live: bool) -> Self {
+    pub(crate) fn new(
+        entries: Vec<&'a Entry>,
+        label: &'a str,
+        nonce: &'a str,
+        log: File,
+        live: bool,
+    ) -> Self {
         Self {
             entries,
+            label,
             nonce,
             log,
             live,
@@ -127,7 +136,8 @@ impl<'a> Report<'a> {
             .entries
             .get(test)
             .context("the guest ran a test that nobody asked for")?;
-        let name = &entry.test.name;
+        let name = format!("{} {}", self.label, entry.test.name);
+        let name = name.trim_start();
         let took = took.as_secs_f32();
         if *outcome == Outcome::Passed && complaints.is_empty() {
             let many = if entry.count == 1 {
@@ -144,9 +154,8 @@ impl<'a> Report<'a> {
         if !complaints.is_empty() {
             how = format!("{how}; the kernel said: {}", complaints.join("; "));
         }
-        eprintln!("{word:>12} [{took:8.3}s] {name}: {how}");
-        self.show_tail()?;
-        self.fail(name.clone(), format!("{word} {how}"), code);
+        self.show(&format!("{word:>12} [{took:8.3}s] {name}: {how}"), "")?;
+        self.fail(name.to_owned(), format!("{word} {how}"), code);
         self.totals.skipped.extend(skipped);
         Ok(())
     }
@@ -167,20 +176,18 @@ impl<'a> Report<'a> {
             None if self.ready.is_none() => "the machine, before the first test".to_owned(),
             None => "the machine, between tests".to_owned(),
         };
-        eprintln!("      NO-END {name}: {end}");
-        self.show_tail()?;
-        eprintln!("--- the end of {}", console.display());
+        let name = format!("{} {name}", self.label);
+        let name = name.trim_start();
         let lines: Vec<_> = text.lines().collect();
-        for line in &lines[lines.len().saturating_sub(TAIL)..] {
-            eprintln!("{line}");
-        }
-        eprintln!("---");
+        let last = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+        let last = format!("--- the end of {}\n{last}\n---\n", console.display());
+        self.show(&format!("      NO-END {name}: {end}"), &last)?;
         let code = if matches!(end, End::Hang(_)) {
             TIMED_OUT
         } else {
             NO_VERDICT
         };
-        self.fail(name, end.to_string(), code);
+        self.fail(name.to_owned(), end.to_string(), code);
         Ok(())
     }
 
@@ -190,18 +197,18 @@ impl<'a> Report<'a> {
         self.totals.code.get_or_insert(code);
     }
 
-    fn show_tail(&mut self) -> Result<()> {
-        if self.live || self.tail.is_empty() {
-            return Ok(());
+    /// Says a line, what the running test has written last, and something
+    /// more, without another machine's words in between.
+    fn show(&mut self, line: &str, more: &str) -> Result<()> {
+        let mut text = format!("{line}\n").into_bytes();
+        if !self.live && !self.tail.is_empty() {
+            text.extend(format!("--- its last {} lines\n", self.tail.len()).bytes());
+            self.tail.drain(..).for_each(|line| text.extend(line));
+            text.extend(b"---\n");
         }
+        text.extend(more.bytes());
         let mut stderr = std::io::stderr().lock();
-        writeln!(stderr, "--- its last {} lines", self.tail.len()).context("writing")?;
-        for line in self.tail.drain(..) {
-            stderr
-                .write_all(&line)
-                .context("writing to standard error")?;
-        }
-        writeln!(stderr, "---").context("writing to standard error")
+        stderr.write_all(&text).context("writing to standard error")
     }
 }
 
