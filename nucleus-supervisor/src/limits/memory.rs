@@ -2,24 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::figures;
-use super::{Fork, bits, everywhere, trap_forks};
+use super::claim::{Claims, Growth};
+use super::spaces::{Heap, Key, Spaces};
+use super::{figures, trap_claims, trap_forks};
 use crate::callback::{Context, Power};
 use crate::{
-    Denial, Enforced, Enforcer, Errno, Guard, Refusal, Task, TracedCall, TrapError, Traps, Verdict,
-    When,
+    Denial, Enforced, Enforcer, Errno, Guard, Task, TracedCall, TrapError, Traps, Verdict,
 };
-
-const PROT_WRITE: u32 = 2;
-const MAP_SHARED: u32 = 1;
-const MAP_PRIVATE: u32 = 2;
-const MAP_SHARED_VALIDATE: u32 = 3;
-const MAP_TYPE: u32 = 0xf;
-/// Of memory that the kernel may drop (6.11).
-const MAP_DROPPABLE: u32 = 8;
-const MAP_ANONYMOUS: u32 = 0x20;
-const MAP_GROWSDOWN: u32 = 0x100;
-const MREMAP_DONTUNMAP: u32 = 4;
 
 /// What becomes of a claim beyond the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +35,7 @@ pub struct MemoryLimit {
     option: String,
     when_full: WhenFull,
     tightened: Context,
+    claims: Claims,
     spaces: Spaces,
     /// Claims that were let go and may not be in the kernel's figures yet.
     under_way: BTreeMap<u32, Claim>,
@@ -63,49 +53,9 @@ pub struct MemoryLimit {
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     call: u32,
-    space: u64,
+    /// `None` of what several may share.
+    space: Option<Key>,
     bytes: u64,
-}
-
-/// Address spaces; a child of vfork(2) shares its parent's.
-#[derive(Debug, Default)]
-struct Spaces {
-    of: BTreeMap<u32, u64>,
-    by_key: BTreeMap<u64, Space>,
-    last_key: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Space {
-    users: u32,
-    bytes: u64,
-    /// Where the heap begins and ends, once it was asked to move.
-    heap: Option<Heap>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Heap {
-    start: u64,
-    end: u64,
-}
-
-/// What a call claims.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Growth {
-    Private(u64),
-    Shared(u64),
-    /// A file, as it seems.
-    File,
-    Segment(u64),
-    Heap {
-        bytes: u64,
-        before: Heap,
-        end: u64,
-    },
-    Fork {
-        bytes: u64,
-        shares: bool,
-    },
 }
 
 impl MemoryLimit {
@@ -118,6 +68,7 @@ impl MemoryLimit {
             option,
             when_full,
             tightened: Context::default(),
+            claims: Claims::new(),
             spaces: Spaces::default(),
             under_way: BTreeMap::new(),
             forks: BTreeMap::new(),
@@ -143,8 +94,8 @@ impl MemoryLimit {
     /// What is counted, in bytes.
     #[must_use]
     pub fn used(&self) -> u64 {
-        let spaces = self.spaces.by_key.values().map(|space| space.bytes);
         let forks = self.forks.values().map(|&(bytes, _)| bytes);
+        let spaces = self.spaces.bytes();
         spaces
             .chain(forks)
             .fold(self.shared + self.segments, u64::saturating_add)
@@ -168,9 +119,10 @@ impl MemoryLimit {
     /// Takes over the kernel's figures, and adds what they may lack.
     fn reconcile(&mut self, with_shared: bool) {
         let mut shared = BTreeMap::new();
-        for (&process, key) in &self.spaces.of {
-            if let (Some(space), Some(bytes)) =
-                (self.spaces.by_key.get_mut(key), figures::writable(process))
+        let processes: Vec<_> = self.spaces.processes().collect();
+        for process in processes {
+            if let Some(bytes) = figures::writable(process)
+                && let Some(space) = self.spaces.of_mut(process)
             {
                 space.bytes = bytes;
             }
@@ -184,7 +136,7 @@ impl MemoryLimit {
         self.under_way
             .retain(|&thread, claim| !figures::waits_elsewhere(thread, claim.call));
         for claim in self.under_way.values() {
-            match self.spaces.by_key.get_mut(&claim.space) {
+            match claim.space.and_then(|key| self.spaces.get_mut(key)) {
                 Some(space) => space.bytes = space.bytes.saturating_add(claim.bytes),
                 None => self.shared = self.shared.saturating_add(claim.bytes),
             }
@@ -217,58 +169,9 @@ impl MemoryLimit {
         }
     }
 
-    fn growth(&self, call: &TracedCall) -> Option<Growth> {
-        let args = call.data.args;
-        if let Some(Fork { shares_memory }) = Fork::of(call) {
-            let bytes = match shares_memory {
-                true => 0,
-                false => self.spaces.get(call.task.process)?.bytes,
-            };
-            return Some(Growth::Fork {
-                bytes,
-                shares: shares_memory,
-            });
-        }
-        let private = |bytes| Growth::Private(figures::whole_pages(bytes));
-        Some(match call.data.syscall()?.name()? {
-            "mmap" | "mmap2"
-                if matches!(call.int(3) & MAP_TYPE, MAP_SHARED | MAP_SHARED_VALIDATE) =>
-            {
-                let is_file = call.int(3) & MAP_ANONYMOUS == 0
-                    && !figures::is_zero_device(call.task.thread, call.int(4));
-                match is_file {
-                    true => Growth::File,
-                    false => Growth::Shared(figures::whole_pages(args[1])),
-                }
-            }
-            "mmap" | "mmap2" | "mprotect" | "pkey_mprotect" => private(args[1]),
-            // The old one stays, and is filled anew.
-            "mremap" if call.int(3) & MREMAP_DONTUNMAP != 0 => private(args[2]),
-            "mremap" => private(args[2].saturating_sub(args[1])),
-            "shmget" => Growth::Segment(figures::whole_pages(args[1])),
-            "brk" => {
-                let before = match self.spaces.get(call.task.process)?.heap {
-                    Some(heap) => heap,
-                    None => {
-                        let start = figures::heap_start(call.task.process)?;
-                        Heap { start, end: start }
-                    }
-                };
-                // The kernel moves nothing below the start.
-                let end = args[0].max(before.start);
-                Growth::Heap {
-                    bytes: figures::whole_pages(end.saturating_sub(before.end)),
-                    before,
-                    end,
-                }
-            }
-            _ => return None,
-        })
-    }
-
     fn grant(&mut self, call: &TracedCall, growth: Growth) -> Verdict {
         let Task { thread, process } = call.task;
-        let space = self.spaces.of.get(&process).copied().unwrap_or(0);
+        let space = self.spaces.of(process);
         let bytes = match growth {
             Growth::Fork { bytes, shares } => {
                 self.forks.insert(thread, (bytes, shares));
@@ -283,14 +186,14 @@ impl MemoryLimit {
                 return Verdict::GoAndTell;
             }
             Growth::Heap { bytes, before, end } => {
-                if let Some(space) = self.spaces.by_key.get_mut(&space) {
+                if let Some(space) = self.spaces.of_mut(process) {
                     space.heap = Some(Heap { end, ..before });
                     space.bytes += bytes;
                 }
                 bytes
             }
             Growth::Private(bytes) => {
-                if let Some(space) = self.spaces.by_key.get_mut(&space) {
+                if let Some(space) = self.spaces.of_mut(process) {
                     space.bytes += bytes;
                 }
                 bytes
@@ -299,7 +202,7 @@ impl MemoryLimit {
                 self.shared += bytes;
                 let claim = Claim {
                     call: call.data.nr,
-                    space: 0,
+                    space: None,
                     bytes,
                 };
                 self.under_way.insert(thread, claim);
@@ -332,89 +235,6 @@ impl MemoryLimit {
     }
 }
 
-impl Spaces {
-    fn get(&self, process: u32) -> Option<&Space> {
-        self.by_key.get(self.of.get(&process)?)
-    }
-
-    fn add(&mut self, process: u32, bytes: u64, heap: Option<Heap>) {
-        self.leave(process);
-        self.last_key += 1;
-        self.of.insert(process, self.last_key);
-        let space = Space {
-            users: 1,
-            bytes,
-            heap,
-        };
-        self.by_key.insert(self.last_key, space);
-    }
-
-    fn share(&mut self, process: u32, with: u32) {
-        if let Some(&key) = self.of.get(&with)
-            && let Some(space) = self.by_key.get_mut(&key)
-        {
-            space.users += 1;
-            self.of.insert(process, key);
-        }
-    }
-
-    fn leave(&mut self, process: u32) {
-        let Some(key) = self.of.remove(&process) else {
-            return;
-        };
-        if let Some(space) = self.by_key.get_mut(&key) {
-            space.users -= 1;
-            if space.users == 0 {
-                self.by_key.remove(&key);
-            }
-        }
-    }
-}
-
-/// Traps whatever makes memory writable, and refuses what does so unseen.
-pub(crate) fn trap_claims(traps: &mut Traps) -> Result<(), TrapError> {
-    let map = || {
-        let private = vec![
-            bits(2, PROT_WRITE, PROT_WRITE),
-            bits(3, MAP_TYPE, MAP_PRIVATE),
-        ];
-        // Of files, too: /dev/zero is one.
-        let kinds = [MAP_SHARED, MAP_SHARED_VALIDATE, MAP_DROPPABLE];
-        let others = kinds.map(|kind| vec![bits(3, MAP_TYPE, kind)]);
-        When::Any([private].into_iter().chain(others).collect())
-    };
-    // What grows by being touched would grow unseen. Stacks are made without.
-    let grows = When::test(bits(3, MAP_GROWSDOWN, MAP_GROWSDOWN));
-    for call in everywhere("mmap").chain(everywhere("mmap2")) {
-        if call.arch() == nucleus_seccomp::Arch::I386 && call.name() == Some("mmap") {
-            // Its arguments are behind a pointer; libc uses mmap2.
-            traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
-        } else {
-            let refusal = Refusal::Of(grows.clone(), Errno::OPNOTSUPP);
-            traps.refuse(call, refusal)?;
-            traps.add(call, map())?;
-        }
-    }
-    for call in everywhere("mprotect").chain(everywhere("pkey_mprotect")) {
-        traps.add(call, When::test(bits(2, PROT_WRITE, PROT_WRITE)))?;
-    }
-    for call in everywhere("mremap").chain(everywhere("shmget")) {
-        traps.add(call, When::Always)?;
-    }
-    for call in everywhere("brk") {
-        let moves = crate::ArgTest::LongNot { index: 0, value: 0 };
-        traps.add(call, When::test(moves))?;
-    }
-    // Writing to such a file claims memory unseen; libraries fall back to a
-    // file in /tmp or /dev/shm. i386's ipc(2) multiplexes shmget.
-    for name in ["memfd_create", "memfd_secret", "ipc"] {
-        for call in everywhere(name) {
-            traps.refuse(call, Refusal::Of(When::Always, Errno::NOSYS))?;
-        }
-    }
-    Ok(())
-}
-
 impl Guard for MemoryLimit {
     fn enforced(&self) -> Vec<Enforced> {
         vec![Enforced {
@@ -430,7 +250,7 @@ impl Guard for MemoryLimit {
 
     fn enter(&mut self, call: &TracedCall) -> Verdict {
         self.under_way.remove(&call.task.thread);
-        let growth = self.growth(call);
+        let growth = self.claims.of(call, &self.spaces);
         let bytes = match growth {
             Some(Growth::Private(bytes) | Growth::Shared(bytes) | Growth::Segment(bytes)) => bytes,
             Some(Growth::Heap { bytes, .. } | Growth::Fork { bytes, .. }) => bytes,
@@ -484,7 +304,7 @@ impl Guard for MemoryLimit {
         self.gone(task.thread);
         if task.leads() {
             self.spaces.leave(task.process);
-            if self.spaces.of.is_empty() {
+            if self.spaces.is_empty() {
                 self.shared = 0;
             }
         }

@@ -1,11 +1,13 @@
 //! Limits where no cgroup is to be had: guards of a tracer.
 
+mod claim;
 mod figures;
 mod memory;
 mod processes;
+mod spaces;
 
+pub(crate) use claim::trap_claims;
 pub(crate) use figures::heap_start;
-pub(crate) use memory::trap_claims;
 pub use memory::{MemoryLimit, WhenFull};
 pub use processes::ProcessLimit;
 
