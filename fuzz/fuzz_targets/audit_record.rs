@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nucleus_audit::{Call, SeccompRecord};
+use nucleus_audit::{SeccompRecord, call_in_line};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(record) = SeccompRecord::from_line(data) {
@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     }
     // Whatever it is, the caller has to get a record or an error.
     drop(SeccompRecord::from_message(data));
-    let _call = Call::from_line(data);
+    let _call = call_in_line(data);
 
     let hex: String = data.iter().map(|byte| format!("{byte:02X}")).collect();
     let line = format!(

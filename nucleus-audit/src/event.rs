@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use nucleus_seccomp::{Action, SeccompData, Syscall};
+use nucleus_seccomp::{Action, Call};
 
 use crate::proc::{self, Status};
 
@@ -50,45 +50,5 @@ impl Event {
             comm: proc::comm(tid),
             exe: proc::exe(tid),
         }
-    }
-}
-
-/// A system call as a source saw it: [`SeccompData`], but the kernel's own
-/// records hold no arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Call {
-    /// The `AUDIT_ARCH_*` value of the calling convention.
-    pub arch: u32,
-    /// The number in the table of `arch`; x32 calls carry bit 30.
-    pub nr: u32,
-    /// Where the program goes on.
-    pub instruction_pointer: u64,
-    /// The six argument registers, zero-extended, where the source tells them.
-    pub args: Option<[u64; 6]>,
-}
-
-impl Call {
-    /// The call by architecture and number, or `None` when nucleus has no
-    /// table for its architecture.
-    #[must_use]
-    pub const fn syscall(&self) -> Option<Syscall> {
-        SeccompData {
-            nr: self.nr,
-            arch: self.arch,
-            instruction_pointer: self.instruction_pointer,
-            args: [0; 6],
-        }
-        .syscall()
-    }
-
-    /// What the filter saw, or `None` when the arguments are unknown.
-    #[must_use]
-    pub fn data(&self) -> Option<SeccompData> {
-        self.args.map(|args| SeccompData {
-            nr: self.nr,
-            arch: self.arch,
-            instruction_pointer: self.instruction_pointer,
-            args,
-        })
     }
 }

@@ -16,7 +16,7 @@
 //! - [`Source`] and [`Event`]: what every source does and yields
 //! - [`PtraceSource`]: a tracer, without privilege
 //! - [`LogSource`]: the kernel's own records, by audit netlink or `/dev/kmsg`
-//! - [`SeccompRecord`]: the parser of those records; [`Call::from_line`] also
+//! - [`SeccompRecord`]: the parser of those records; [`call_in_line`] also
 //!   reads what ausearch and the journal make of them
 //! - [`Scope`]: whose event it was; [`enter_session`] makes that exact
 //! - [`Denials`] and [`DenialLogger`]: denials counted while a program runs
@@ -43,12 +43,14 @@ mod sys;
 
 pub use deny::{Denial, DenialLogger, DenialReport, Denials};
 pub use error::Error;
-pub use event::{Call, Event};
+pub use event::Event;
 pub use log::{LogKind, LogPurpose, LogSource, Stopper};
+pub use nucleus_seccomp::Call;
 pub use nucleus_tracer::Refusal as PtraceRefusal;
 pub use place::{Place, lineage};
 pub use ptrace::{PtraceMode, PtraceSource};
 pub use record::{RecordError, SeccompRecord};
+pub use retold::call_in_line;
 pub use scope::{Belonging, Birth, Births, ProcFs, Process, Processes, Scope, Selection, Target};
 pub use session::{current_session, enter_session};
 pub use source::Source;

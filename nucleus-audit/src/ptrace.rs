@@ -8,7 +8,7 @@ pub use nucleus_tracer::Mode as PtraceMode;
 use nucleus_tracer::{Judge, Seen, Tracer};
 
 use crate::proc;
-use crate::{Call, Error, Event, Source};
+use crate::{Error, Event, Source};
 
 /// The calls of one process and all that it starts, without privilege: the
 /// events of a [`Tracer`].
@@ -92,12 +92,7 @@ fn event(seen: Seen) -> Event {
         pid: seen.task.process,
         tid: Some(seen.task.thread),
         session: None,
-        call: Call {
-            arch: seen.arch,
-            nr: seen.nr,
-            instruction_pointer: seen.instruction_pointer,
-            args: seen.args,
-        },
+        call: seen.call,
         action: seen.action,
         comm: None,
         exe: None,

@@ -7,32 +7,30 @@ use nucleus_seccomp::{Arch, Syscall};
 use crate::record::{MAX_LINE, Stamp, find};
 use crate::{Call, RecordError, SeccompRecord};
 
-impl Call {
-    /// Reads which call a line of a log is about: a record as the kernel and
-    /// auditd print it ([`SeccompRecord::from_line`]), as systemd's journal
-    /// does (`audit[PID]: SECCOMP auid=…`), or as `ausearch --interpret` does.
-    /// The last two do not hold the whole record.
-    ///
-    /// # Errors
-    ///
-    /// [`RecordError::NotSeccomp`] for lines about something else.
-    pub fn from_line(line: &[u8]) -> Result<Self, RecordError> {
-        match SeccompRecord::from_line(line) {
-            Ok(record) => Ok(record.call()),
-            Err(RecordError::NotSeccomp) => match after_journal_mark(line) {
-                // A program chooses parts of an interpreted record freely.
-                Some(rest) if find(line, b"type=SECCOMP").is_none() => {
-                    let stamp = Stamp {
-                        time: SystemTime::UNIX_EPOCH,
-                        serial: 0,
-                        rest,
-                    };
-                    SeccompRecord::of(stamp).map(|record| record.call())
-                }
-                _ => interpreted(line),
-            },
-            Err(error) => Err(error),
-        }
+/// Reads which call a line of a log is about: a record as the kernel and
+/// auditd print it ([`SeccompRecord::from_line`]), as systemd's journal
+/// does (`audit[PID]: SECCOMP auid=…`), or as `ausearch --interpret` does.
+/// The last two do not hold the whole record.
+///
+/// # Errors
+///
+/// [`RecordError::NotSeccomp`] for lines about something else.
+pub fn call_in_line(line: &[u8]) -> Result<Call, RecordError> {
+    match SeccompRecord::from_line(line) {
+        Ok(record) => Ok(record.call()),
+        Err(RecordError::NotSeccomp) => match after_journal_mark(line) {
+            // A program chooses parts of an interpreted record freely.
+            Some(rest) if find(line, b"type=SECCOMP").is_none() => {
+                let stamp = Stamp {
+                    time: SystemTime::UNIX_EPOCH,
+                    serial: 0,
+                    rest,
+                };
+                SeccompRecord::of(stamp).map(|record| record.call())
+            }
+            _ => interpreted(line),
+        },
+        Err(error) => Err(error),
     }
 }
 

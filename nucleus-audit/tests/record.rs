@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use nucleus_audit::{Call, RecordError, SeccompRecord};
+use nucleus_audit::{RecordError, SeccompRecord, call_in_line};
 use proptest::prelude::*;
 
 fn data(name: &str) -> std::path::PathBuf {
@@ -45,7 +45,7 @@ fn real_lines_of_every_variant() {
 /// Of ausearch 3.0.9 with `--interpret`, and of systemd's journal.
 #[test]
 fn lines_of_programs_that_retell_records() {
-    check_lines("retold", Call::from_line);
+    check_lines("retold", call_in_line);
 }
 
 /// A string as the kernel prints what it does not trust.
@@ -109,7 +109,7 @@ proptest! {
         line.extend_from_slice(b" exe=");
         line.extend_from_slice(&exe);
         line.extend_from_slice(b" sig=SIG0 arch=x86_64 syscall=mount compat=0 ip=0x7f code=errno ");
-        let call = Call::from_line(&line).unwrap();
+        let call = call_in_line(&line).unwrap();
         prop_assert_eq!((call.arch, call.nr), (0xc000_003e, 165));
     }
 
@@ -152,7 +152,7 @@ proptest! {
             prop_assert!(record.comm.len() <= bytes.len());
         }
         let _parsed = SeccompRecord::from_message(&bytes);
-        let _parsed = Call::from_line(&bytes);
+        let _parsed = call_in_line(&bytes);
     }
 }
 

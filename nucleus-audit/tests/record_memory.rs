@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::{fs, hint};
 
-use nucleus_audit::{Call, SeccompRecord};
+use nucleus_audit::{SeccompRecord, call_in_line};
 
 /// Counts what this thread has allocated at once, and the most of it.
 struct Counting;
@@ -114,7 +114,7 @@ fn a_line_takes_no_more_memory_than_it_has() {
     let mut text = Vec::new();
     // The table of names is made once.
     for line in &real {
-        let _call = hint::black_box(Call::from_line(line));
+        let _call = hint::black_box(call_in_line(line));
     }
     while bytes < wanted {
         line(&mut numbers, &real, &mut text);
@@ -127,7 +127,7 @@ fn a_line_takes_no_more_memory_than_it_has() {
         assert!(took <= text.len(), "{took} bytes for {text:?}");
         // The names of fields that are looked for.
         let took = peak(|| {
-            let _call = hint::black_box(Call::from_line(&text));
+            let _call = hint::black_box(call_in_line(&text));
         });
         assert!(took <= text.len() + 64, "{took} bytes for {text:?}");
     }

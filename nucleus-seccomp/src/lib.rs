@@ -54,7 +54,7 @@ pub use action::Action;
 pub use arch::{Arch, UnknownArch, X32_SYSCALL_BIT};
 pub use compile::CompileOptions;
 pub use completeness::Completeness;
-pub use data::SeccompData;
+pub use data::{Call, SeccompData};
 pub use describe::{Description, ReadPath};
 pub use error::{
     CompileError, DifftestError, DumpError, ExportError, InstallError, ListingError, LoadError,

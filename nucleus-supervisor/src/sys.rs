@@ -5,7 +5,6 @@
 pub(crate) mod clock_code;
 mod files;
 pub(crate) mod quarters;
-pub(crate) mod standing;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

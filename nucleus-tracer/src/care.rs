@@ -24,7 +24,7 @@ impl<J: Judge> Tracer<J> {
         match special {
             Special::Clone if args[0] & CLONE_UNTRACED != 0 => {
                 let flags = args[0] & !CLONE_UNTRACED;
-                let set = regs::set_first_argument(tid, self.info.arch, flags);
+                let set = regs::set_argument(tid, self.info.arch, 0, flags);
                 self.hold_untraced(tid, set)
             }
             Special::Clone3 => self.hold_clone3(tid, args[0]),

@@ -1,6 +1,6 @@
 //! Denials that a tracer does not answer itself: SIGSYS and kills.
 
-use nucleus_seccomp::Action;
+use nucleus_seccomp::{Action, Call};
 
 use crate::status::Status;
 use crate::tracer::{alive, event_tid, low_16};
@@ -31,11 +31,13 @@ impl<J: Judge> Tracer<J> {
         self.waiting = Some((tid, libc::SIGSYS));
         Ok(Some(Seen {
             task,
-            arch: info.arch,
-            nr: info.nr.cast_unsigned(),
-            instruction_pointer: info.call_addr,
-            // The kernel has put the registers back to those of the call.
-            args: regs::arguments(tid, info.arch).ok(),
+            call: Call {
+                arch: info.arch,
+                nr: info.nr.cast_unsigned(),
+                instruction_pointer: info.call_addr,
+                // The kernel has put the registers back to those of the call.
+                args: regs::arguments(tid, info.arch).ok(),
+            },
             action: Action::Trap(low_16(info.errno.cast_unsigned())),
         }))
     }
@@ -85,10 +87,12 @@ impl<J: Judge> Tracer<J> {
         };
         Ok(Some(Seen {
             task,
-            arch: self.info.arch,
-            nr,
-            instruction_pointer: self.info.instruction_pointer,
-            args: None,
+            call: Call {
+                arch: self.info.arch,
+                nr,
+                instruction_pointer: self.info.instruction_pointer,
+                args: None,
+            },
             action,
         }))
     }

@@ -8,7 +8,7 @@
 //! let pid = pid_of_a_program_that_waits_before_its_filter();
 //! let mut tracer = Tracer::seize(pid, Mode::Record, ())?;
 //! while let Some(seen) = tracer.next()? {
-//!     println!("{:?} by thread {}", seen.syscall(), seen.task.thread);
+//!     println!("{:?} by thread {}", seen.call.syscall(), seen.task.thread);
 //! }
 //! println!("{:?}", tracer.completeness());
 //! # Ok::<(), nucleus_tracer::Error>(())
@@ -18,6 +18,7 @@
 //! - [`Seen`]: what it tells
 //! - [`Judge`]: who decides on what a filter leaves to it ([`ASK`]), at once or
 //!   [later](Answers)
+//! - [`stack_pointer`], [`set_argument`]: the registers of a thread that it judges
 //! - [`Freezer`]: stops all, and lets them go on
 #![deny(unsafe_code)]
 
@@ -48,5 +49,6 @@ pub use error::{Error, Refusal};
 pub use freezer::{FreezeError, Freezer};
 pub use judge::{ASK, Judge, Task, TracedCall, Verdict};
 pub use mode::Mode;
+pub use regs::{set_argument, stack_pointer};
 pub use seen::Seen;
 pub use tracer::Tracer;

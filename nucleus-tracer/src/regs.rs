@@ -38,24 +38,32 @@ mod arch {
         sys::poke_user(tid, RAX, result.cast_unsigned())
     }
 
-    pub(crate) fn set_first_argument(tid: u32, audit_arch: u32, value: u64) -> io::Result<()> {
-        let register = if audit_arch == AUDIT_ARCH_I386 {
-            offset_of!(libc::user_regs_struct, rbx)
+    macro_rules! registers {
+        ($($name:ident)*) => { [$(offset_of!(libc::user_regs_struct, $name)),*] };
+    }
+
+    /// Where the arguments are, and how wide.
+    const fn argument_registers(audit_arch: u32) -> ([usize; 6], u64) {
+        if audit_arch == AUDIT_ARCH_I386 {
+            (registers!(rbx rcx rdx rsi rdi rbp), 0xffff_ffff)
         } else {
-            offset_of!(libc::user_regs_struct, rdi)
-        };
-        sys::poke_user(tid, register, value)
+            (registers!(rdi rsi rdx r10 r8 r9), u64::MAX)
+        }
+    }
+
+    pub(crate) fn set_argument(
+        tid: u32,
+        audit_arch: u32,
+        index: usize,
+        value: u64,
+    ) -> io::Result<()> {
+        let (registers, _) = argument_registers(audit_arch);
+        let register = registers.get(index).ok_or_else(super::no_argument)?;
+        sys::poke_user(tid, *register, value)
     }
 
     pub(crate) fn arguments(tid: u32, audit_arch: u32) -> io::Result<[u64; 6]> {
-        macro_rules! registers {
-            ($($name:ident)*) => { [$(offset_of!(libc::user_regs_struct, $name)),*] };
-        }
-        let (registers, mask) = if audit_arch == AUDIT_ARCH_I386 {
-            (registers!(rbx rcx rdx rsi rdi rbp), u64::from(u32::MAX))
-        } else {
-            (registers!(rdi rsi rdx r10 r8 r9), u64::MAX)
-        };
+        let (registers, mask) = argument_registers(audit_arch);
         let mut arguments = [0; 6];
         for (argument, register) in arguments.iter_mut().zip(registers) {
             *argument = sys::peek_user(tid, register)? & mask;
@@ -88,12 +96,22 @@ mod arch {
     type Registers = [u64; 34];
 
     pub(crate) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
-        set_x0(tid, result.cast_unsigned())?;
+        set_register(tid, 0, result.cast_unsigned())?;
         sys::set_regset(tid, NT_ARM_SYSTEM_CALL, &[-1_i32])
     }
 
-    pub(crate) fn set_first_argument(tid: u32, _audit_arch: u32, value: u64) -> io::Result<()> {
-        set_x0(tid, value)
+    /// The first argument's register is the result's when the call returns.
+    pub(crate) fn set_argument(
+        tid: u32,
+        _audit_arch: u32,
+        index: usize,
+        value: u64,
+    ) -> io::Result<()> {
+        if index < 6 {
+            set_register(tid, index, value)
+        } else {
+            Err(super::no_argument())
+        }
     }
 
     pub(crate) fn arguments(tid: u32, _audit_arch: u32) -> io::Result<[u64; 6]> {
@@ -114,10 +132,10 @@ mod arch {
         })
     }
 
-    fn set_x0(tid: u32, value: u64) -> io::Result<()> {
+    fn set_register(tid: u32, index: usize, value: u64) -> io::Result<()> {
         let mut registers: Registers = [0; 34];
         sys::get_regset(tid, NT_PRSTATUS, &mut registers)?;
-        registers[0] = value;
+        registers[index] = value;
         sys::set_regset(tid, NT_PRSTATUS, &registers)
     }
 }
@@ -150,9 +168,23 @@ mod arch {
         Ok(arguments)
     }
 
-    /// The kernel passes `orig_a0`, which no register set shows.
-    pub(crate) fn set_first_argument(_tid: u32, _audit_arch: u32, _value: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// For the first one the kernel passes `orig_a0`, which no register set
+    /// shows.
+    pub(crate) fn set_argument(
+        tid: u32,
+        _audit_arch: u32,
+        index: usize,
+        value: u64,
+    ) -> io::Result<()> {
+        match index {
+            0 => return Err(io::ErrorKind::Unsupported.into()),
+            1..6 => {}
+            _ => return Err(super::no_argument()),
+        }
+        let mut registers: Registers = [0; 32];
+        sys::get_regset(tid, NT_PRSTATUS, &mut registers)?;
+        registers[A0 + index] = value;
+        sys::set_regset(tid, NT_PRSTATUS, &registers)
     }
 
     /// No register tells the thread that made the call from others in a call.
@@ -179,7 +211,12 @@ mod arch {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn set_first_argument(_tid: u32, _audit_arch: u32, _value: u64) -> io::Result<()> {
+    pub(crate) fn set_argument(
+        _tid: u32,
+        _audit_arch: u32,
+        _index: usize,
+        _value: u64,
+    ) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -198,9 +235,36 @@ pub(crate) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
     arch::skip_call(tid, result)
 }
 
-/// Replaces the first argument of the call at whose seccomp stop the thread is.
-pub(crate) fn set_first_argument(tid: u32, audit_arch: u32, value: u64) -> io::Result<()> {
-    arch::set_first_argument(tid, audit_arch, value)
+/// Replaces an argument, the first being 0, of the call that a thread enters or
+/// returns from, at which it has stopped.
+///
+/// # Errors
+///
+/// What ptrace(2) says: `ESRCH` for a thread that was killed. `EINVAL` for a
+/// seventh argument; [`io::ErrorKind::Unsupported`] where a machine's registers
+/// cannot be set.
+pub fn set_argument(thread: u32, audit_arch: u32, index: usize, value: u64) -> io::Result<()> {
+    arch::set_argument(thread, audit_arch, index, value)
+}
+
+/// The stack pointer of a thread that has stopped.
+///
+/// # Errors
+///
+/// What ptrace(2) says: `ESRCH` for a thread that was killed.
+pub fn stack_pointer(thread: u32) -> io::Result<u64> {
+    let mut info = sys::SyscallInfo::default();
+    sys::syscall_info(thread, &mut info)?;
+    Ok(info.stack_pointer)
+}
+
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+))]
+fn no_argument() -> io::Error {
+    io::Error::from_raw_os_error(libc::EINVAL)
 }
 
 /// The arguments of the call that a filter has answered with SIGSYS, at whose

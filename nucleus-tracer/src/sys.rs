@@ -29,7 +29,7 @@ pub(crate) struct SyscallInfo {
     pad: [u8; 3],
     pub(crate) arch: u32,
     pub(crate) instruction_pointer: u64,
-    stack_pointer: u64,
+    pub(crate) stack_pointer: u64,
     pub(crate) nr: u64,
     pub(crate) args: [u64; 6],
     pub(crate) ret_data: u32,

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use nucleus_audit::{Call as Made, RecordError};
+use nucleus_audit::{RecordError, call_in_line};
 use nucleus_profile::{AtomicFile, DecidedBy, Decision, Patch, PatchError, allow, decide};
 use nucleus_seccomp::{Action, Arch, Profile, Rule, SeccompData};
 use serde_json::{Map, Value, json};
@@ -179,7 +179,7 @@ fn from_json(line: &[u8], abi: Arch) -> anyhow::Result<Option<Denied>> {
 
 /// An audit record; `None` for what stands between those of seccomp in a log.
 fn from_record(line: &[u8]) -> anyhow::Result<Option<Denied>> {
-    let call = match Made::from_line(line) {
+    let call = match call_in_line(line) {
         Ok(call) => call,
         Err(RecordError::NotSeccomp) if is_of_a_log(line) => return Ok(None),
         Err(error) => return Err(error.into()),

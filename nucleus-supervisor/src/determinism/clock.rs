@@ -1,16 +1,16 @@
 //! Calls about the wall clock: what they say, and until when they wait.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
+use std::{fs, io};
 
 use nucleus_seccomp::{Arch, Syscall};
+use nucleus_tracer::{set_argument, stack_pointer};
 use rustix::io::Errno;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic};
 
 use super::time::{Moment, SECOND, TimeStart};
 use crate::limits::everywhere;
-use crate::sys::standing;
 use crate::{
     ArgTest, Memory, MemoryError, Refusal, TracedCall, TrapError, Traps, Verdict, When, memory_of,
 };
@@ -180,10 +180,16 @@ impl Layout {
     }
 }
 
+/// What the kernel said, or that registers cannot be set here.
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::OPNOTSUPP)
+}
+
 /// An argument to put back when the call is over.
 #[derive(Debug)]
 struct Replaced {
-    narrow: bool,
+    /// `AUDIT_ARCH_*` of the call.
+    arch: u32,
     argument: usize,
     value: u64,
 }
@@ -253,7 +259,7 @@ impl Clock {
             return Verdict::Go;
         }
         let said = match (deadline, name) {
-            (Some(deadline), _) => self.wait(call, number, name, deadline, layout),
+            (Some(deadline), _) => self.wait(call, name, deadline, layout),
             (None, "gettimeofday") => self.say_time_of_day(call, layout),
             (None, "time") => self.say_seconds(call, number),
             (None, _) => self.say_clock(call, layout),
@@ -308,7 +314,6 @@ impl Clock {
     fn wait(
         &mut self,
         call: &TracedCall,
-        number: Syscall,
         name: &str,
         deadline: &Deadline,
         layout: Layout,
@@ -341,13 +346,13 @@ impl Clock {
             _ => return Ok(Verdict::Go),
         }
         let length = u64::try_from(bytes.len()).map_err(|_wide| Errno::FAULT)?;
-        let stack = standing::stack_pointer(call.task.thread)?;
+        let stack = stack_pointer(call.task.thread).map_err(|error| errno(&error))?;
         let copy = stack.checked_sub(RED_ZONE + length).ok_or(Errno::FAULT)? & !15;
         write(memory_of(call), copy, &bytes)?;
-        let narrow = number.arch() == Arch::I386;
-        standing::set_argument(call.task.thread, narrow, argument, copy)?;
+        let arch = call.data.arch;
+        set_argument(call.task.thread, arch, argument, copy).map_err(|error| errno(&error))?;
         let replaced = Replaced {
-            narrow,
+            arch,
             argument,
             value: place,
         };
@@ -360,13 +365,12 @@ impl Clock {
     pub(super) fn over(&mut self, thread: u32) {
         if let Some(replaced) = self.replaced.remove(&thread) {
             let Replaced {
-                narrow,
+                arch,
                 argument,
                 value,
             } = replaced;
             // It fails for a thread that was killed, and has no registers.
-            let _killed: Result<(), Errno> =
-                standing::set_argument(thread, narrow, argument, value);
+            let _killed: io::Result<()> = set_argument(thread, arch, argument, value);
         }
     }
 

@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt as _;
 use rustix::io::Errno;
 
 use super::vdso::{self, Patch};
-use crate::sys::standing;
 
 /// `AT_IGNORE`, `include/uapi/linux/auxvec.h`.
 const AT_IGNORE: u64 = 1;
@@ -114,7 +113,7 @@ impl Program {
     /// Where the vector is: on the stack, behind the number of arguments,
     /// these, a zero, the environment, and a zero.
     fn vector(&self) -> io::Result<u64> {
-        let stack = standing::stack_pointer(self.process)?;
+        let stack = nucleus_tracer::stack_pointer(self.process)?;
         let word = u64::try_from(self.word).unwrap_or(8);
         let mut count = [0; 8];
         self.memory.read_exact_at(&mut count[..self.word], stack)?;

@@ -152,10 +152,7 @@ impl<J: Judge> Tracer<J> {
         let TracedCall { task, data } = self.call(tid);
         Seen {
             task,
-            arch: data.arch,
-            nr: data.nr,
-            instruction_pointer: data.instruction_pointer,
-            args: Some(data.args),
+            call: data.into(),
             action,
         }
     }
