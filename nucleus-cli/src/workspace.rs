@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use nucleus_core::{Changes, Child};
+use nucleus_core::{Changes, ChangesError, Child};
 use rustix::fs::Access;
 
 use crate::report;
@@ -99,9 +99,16 @@ pub(crate) fn end(child: &mut Child, on_exit: OnExit) -> anyhow::Result<()> {
             report::note(change);
         }
     }
-    changes
-        .commit()
-        .context("cannot commit the changes to the workspace")
+    changes.commit().map_err(|error| {
+        let what = match &error {
+            ChangesError::Incomplete { .. } => "cannot commit the changes to the workspace",
+            _ => {
+                "cannot commit the changes to the workspace, which is as it was; what the program \
+                 wrote is lost"
+            }
+        };
+        anyhow::Error::new(error).context(what)
+    })
 }
 
 fn count(changes: &Changes) -> String {

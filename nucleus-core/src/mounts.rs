@@ -171,6 +171,10 @@ pub(crate) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Fault> {
 /// In another user's folder there can be none: the program then goes without,
 /// as it does where nothing of the sandbox is in its root directory.
 pub(crate) fn provide_file(path: &CStr, content: &[u8], replace: bool) -> Result<(), Fault> {
+    // A file to mount something over may be any.
+    if content.is_empty() && is_file(path) {
+        return Ok(());
+    }
     if replace {
         match rustix::fs::unlink(path) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -187,6 +191,11 @@ pub(crate) fn provide_file(path: &CStr, content: &[u8], replace: bool) -> Result
         Err(fault) if fault.errno == Errno::ACCESS && !replace => Ok(()),
         other => other,
     }
+}
+
+fn is_file(path: &CStr) -> bool {
+    rustix::fs::lstat(path)
+        .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
 }
 
 pub(crate) fn symlink(target: &CStr, path: &CStr) -> Result<(), Fault> {

@@ -8,6 +8,7 @@ mod sandbox_files {
     mod commit;
     mod copy;
     mod grants;
+    mod kills;
     mod modes;
     mod place;
     mod rootfs;

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nucleus_tests::nucleus::{Said as _, path};
@@ -135,6 +136,59 @@ fn java() {
          && java A.java",
         "java\n",
     );
+}
+
+/// A crate of the user's own, in a workspace that it may write to. The
+/// toolchain is the caller's; nobody has one only where it lets others read it.
+#[test]
+fn cargo() {
+    require!(root, userns, userland, mapped_ids, tool("cargo"));
+    for user in [0, 65534] {
+        let scratch = Scratch::new();
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::copy(path(), scratch.file("nucleus")).unwrap();
+        let folder = scratch.file("crate");
+        fs::create_dir_all(folder.join("src")).unwrap();
+        fs::write(
+            folder.join("Cargo.toml"),
+            "[package]\nname = \"small\"\nedition = \"2021\"\n[workspace]\n",
+        )
+        .unwrap();
+        fs::write(
+            folder.join("src/lib.rs"),
+            "pub fn two() -> u32 { 1 + 1 }\n#[test]\nfn adds() { assert_eq!(two(), 2); }\n",
+        )
+        .unwrap();
+        fs::write(
+            folder.join("src/main.rs"),
+            "fn main() { println!(\"{}\", small::two()); }\n",
+        )
+        .unwrap();
+        for path in ["", "src", "src/lib.rs", "src/main.rs", "Cargo.toml"] {
+            chown(folder.join(path), Some(user), Some(user)).unwrap();
+        }
+        let command = |program: &Path| {
+            let mut command = Command::new(program);
+            command.current_dir(&folder).stdin(Stdio::null());
+            if user != 0 {
+                command.uid(user).gid(user);
+            }
+            command
+        };
+        let found = command(Path::new("cargo")).arg("--version").output();
+        if !found.is_ok_and(|output| output.status.success()) {
+            nucleus_tests::require::say(&format!("user {user} may not run cargo"));
+            continue;
+        }
+        let mut run = command(&scratch.file("nucleus"));
+        run.args(["run", "--workspace", ".", "--", "sh", "-ec"])
+            .arg("cargo build --offline -q; target/debug/small; cargo test --offline -q");
+        let output = run.output().unwrap().code(0);
+        assert!(output.out().starts_with("2\n"), "{}", output.out());
+        let passed = output.out().matches("1 passed").count();
+        assert_eq!(passed, 1, "{}", output.out());
+        assert!(folder.join("target/debug/small").exists());
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub enum ImageError {
 
     /// What a sandbox needs is not there and cannot be added.
     #[error(
-        "could not {step}: in the root directory {path:?} it is not there, and its folder belongs to another user than yours, so nothing can be added to it; make it in {path:?} as its owner, or run nucleus as that user"
+        "could not {step}: in the root directory {path:?} its folder belongs to another user than yours, who lets nobody else add to it; make it in {path:?} as that user, or run nucleus as that user"
     )]
     NothingAdded {
         /// The step, as a plan prints it.

@@ -257,3 +257,37 @@ fn a_program_cannot_make_up_a_commit() {
     assert!(place.scratch.file("ws/new").exists());
     assert_eq!(left(&place), [""; 0]);
 }
+
+/// A commit for which there is no room changes nothing, and says what is lost.
+#[test]
+fn a_commit_without_room_changes_nothing() {
+    require!(
+        root,
+        userns,
+        kernel(6, 6),
+        tool("unshare"),
+        tool("mount"),
+        tool("setpriv")
+    );
+    for user in users() {
+        let place = Place::new(user);
+        place.prepare("mkdir ws");
+        let script = format!(
+            "mount -t tmpfs -o size=64k,mode=777 none ws && echo old > ws/file && chown -R {user}:{user} ws \
+             && setpriv --reuid {user} --regid {user} --clear-groups ./nucleus run --workspace \
+             ws:cow --on-exit commit -- sh -c 'echo new > file; head -c 1000000 /dev/zero > big'; \
+             echo $?; ls -A ws; cat ws/file"
+        );
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        let output = command.current_dir(place.scratch.path()).output().unwrap();
+        let output = output.code(0);
+        assert_eq!(output.out(), "125\nfile\nold\n", "{}", output.err());
+        assert_eq!(
+            output.err(),
+            "nucleus: cannot commit the changes to the workspace, which is as it was; what the \
+             program wrote is lost: could not write \"big\" in the folder on the host: No space \
+             left on device (os error 28)\n"
+        );
+    }
+}

@@ -79,7 +79,14 @@ fn no_program_leaves_a_file_with_set_id_bits() {
 /// folders inherit a set-group-ID bit, for that is no call's mode.
 #[test]
 fn ordinary_modes_are_kept() {
-    require!(root, userns, mapped_ids, tool("tar"), tool("install"));
+    require!(
+        root,
+        userns,
+        mapped_ids,
+        userland,
+        tool("tar"),
+        tool("install")
+    );
     for user in USERS {
         let place = place(user);
         place.prepare("mkdir ws/set; chmod 2755 ws/set");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use nucleus_tests::nucleus::Said as _;
 use nucleus_tests::require;
 
-use super::place::{Place, USERS};
+use super::place::{NOBODY, Place, USERS};
 
 /// A small image with traps: links that lead out of it if they are followed on
 /// the host.
@@ -137,6 +137,39 @@ fn what_an_image_has_not_is_not_the_hosts() {
         );
         check(&["--rootfs", "busybox", "--", "sh"], 125, "is not a folder");
     }
+}
+
+/// An image that root has unpacked is for others, too, as far as nothing needs
+/// to be added to its folders.
+#[test]
+fn an_image_of_another_user_is_used_as_it_is() {
+    require!(
+        root,
+        userns,
+        kernel(5, 11),
+        userland,
+        tool("busybox"),
+        path("/etc/resolv.conf")
+    );
+    let mut place = place(0);
+    place.prepare("rm image/etc/*; echo of the image > image/etc/resolv.conf; chmod 755 image");
+    place.user = NOBODY;
+    let words = ["--rootfs", "image", "--", "sh", "-c", "ls /etc; ls -d /tmp"];
+    assert_eq!(place.run(&words).code(0).out(), "resolv.conf\n/tmp\n");
+    let show = ["--", "cat", "/etc/resolv.conf"];
+    let words = [&["--rootfs", "image", "--network", "host"][..], &show].concat();
+    let of_host = fs::read_to_string("/etc/resolv.conf").unwrap();
+    assert_eq!(place.run(&words).code(0).out(), of_host);
+
+    place.user = 0;
+    place.prepare("rm image/etc/resolv.conf");
+    place.user = NOBODY;
+    let output = place.run(&words).code(125);
+    let said = format!(
+        "in the root directory {:?} its folder belongs to another user than yours",
+        place.scratch.path().canonicalize().unwrap().join("image")
+    );
+    assert!(output.err().contains(&said), "{}", output.err());
 }
 
 /// The words for a script over an image, with what it writes kept.

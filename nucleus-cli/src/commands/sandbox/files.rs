@@ -34,6 +34,10 @@ pub(crate) struct FileArgs {
     workspace: Option<Workspace>,
 
     /// What to do in the end with what was written to a cow workspace [default: diff]
+    ///
+    /// Until then the copy is in memory alone: when nucleus is killed before
+    /// all of it is on the disk, the workspace is as it was. A commit that is
+    /// killed later is finished by `nucleus workspace commit`.
     #[arg(long, value_name = "ACTION", requires = "workspace")]
     on_exit: Option<OnExit>,
 
