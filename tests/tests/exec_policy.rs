@@ -14,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use nucleus_tests::elf32;
 use nucleus_tests::nucleus::{Said as _, nucleus, path};
 use nucleus_tests::require;
+use nucleus_tests::require::stride;
 use nucleus_tests::scratch::Scratch;
 
 /// What the probe is kept from; it prints, so that its run would be seen.
@@ -186,7 +187,7 @@ fn programs_and_execs_of_32_bits_are_judged_alike() {
 fn nothing_survives_a_nucleus_that_is_killed_at_any_moment() {
     require!(ptrace);
     let script = "while :; do echo x | cat; (sleep 1000 &); done";
-    for moment in 0..30 {
+    for moment in (0..30).step_by(stride() as usize) {
         let rules = ["--exec-deny", "env", "--pids", "100000"];
         let mut child = nucleus(["run", "--host"])
             .args(rules)

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nucleus_tests::nucleus::{Said as _, nucleus};
-use nucleus_tests::require::{find, say};
+use nucleus_tests::require::{find, say, stride};
 use nucleus_tests::scratch::{Scratch, TraceFile, run};
 use nucleus_tests::{elf32, require, strace};
 
@@ -146,7 +146,8 @@ fn shell_with_pipeline() {
 #[test]
 fn bash_that_forks() {
     require!(tool("strace"), tool("bash"), ptrace);
-    check(&["bash", "-c", "for i in $(seq 50); do /bin/true; done"]);
+    let script = format!("for i in $(seq {}); do /bin/true; done", 50 / stride());
+    check(&["bash", "-c", &script]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use nucleus_tests::net::{Place, Port};
 use nucleus_tests::nucleus::Said as _;
 use nucleus_tests::require;
+use nucleus_tests::require::stride;
 
 fn place(user: Option<u32>) -> Place {
     Place::new(user, env!("CARGO_BIN_EXE_net-probe"))
@@ -77,7 +78,7 @@ fn who_waits_for_a_peer_holds_up_nobody_and_can_be_interrupted() {
 fn a_program_does_not_outlive_its_supervisor() {
     require!(userns);
     let place = place(None);
-    for round in 0..30_u64 {
+    for round in (0..30_u64).step_by(stride() as usize) {
         let (port, denied) = (Port::open(), Port::open());
         let mut command = Command::new(place.scratch.file("nucleus"));
         command

@@ -13,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 
 use nucleus_tests::nucleus::{Said as _, path};
 use nucleus_tests::require;
+use nucleus_tests::require::tries;
 use nucleus_tests::scratch::Scratch;
 
 const NOBODY: u32 = 65534;
@@ -297,7 +298,7 @@ fn what_is_denied_is_reached_on_no_way_by_nobody() {
 #[test]
 fn a_path_that_changes_while_it_is_judged_leads_nowhere_else() {
     require!(userns, mapped_ids);
-    let tries = std::env::var("NUCLEUS_TEST_TRIES").unwrap_or_else(|_| "500".to_owned());
+    let tries = tries(500).to_string();
     let place = Place::new(None);
     let said = place.probe(&place.denials(), &["race", &tries]);
     // Both judgements were reached, so that the race was one.

@@ -2,7 +2,7 @@
 //! moments of the wall clock.
 //!
 //! - `same-probe times`: each way to ask, and the seconds that it says
-//! - `same-probe steady`: asks by turns in two ways; fails if time goes back
+//! - `same-probe steady TIMES`: asks by turns in two ways; fails if time goes back
 //! - `same-probe waits`: each way to wait for 200 ms, and how long that was
 //! - `same-probe random`: what each of two threads and two children is given
 
@@ -91,7 +91,7 @@ fn times() {
     assert_eq!((result, error.raw_os_error()), (-1, Some(libc::EFAULT)));
 }
 
-fn steady() {
+fn steady(times: u32) {
     let key = |time: timespec| {
         assert!(
             (0..1_000_000_000).contains(&time.tv_nsec),
@@ -101,7 +101,7 @@ fn steady() {
         (time.tv_sec, time.tv_nsec)
     };
     let mut last = (0, 0);
-    for turn in 0..5_000 {
+    for turn in 0..times {
         let now = match turn % 100 {
             0 => clock_call(libc::CLOCK_REALTIME),
             1 => clock(libc::CLOCK_REALTIME_COARSE),
@@ -316,9 +316,10 @@ fn random() {
 }
 
 fn main() {
-    match std::env::args().nth(1).as_deref() {
+    let mut words = std::env::args().skip(1);
+    match words.next().as_deref() {
         Some("times") => times(),
-        Some("steady") => steady(),
+        Some("steady") => steady(words.next().unwrap().parse().unwrap()),
         Some("waits") => waits(),
         Some("random") => random(),
         _ => std::process::exit(2),

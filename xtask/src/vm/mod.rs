@@ -405,7 +405,7 @@ impl Host<'_> {
             memory: MEMORY,
             console: image.with_file_name("console.log"),
             silence: self.silence,
-            limit: Duration::from_secs(30 * 60),
+            limit: Duration::from_secs(60 * 60),
         }
     }
 }
