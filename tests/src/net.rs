@@ -54,14 +54,7 @@ impl Place {
     pub fn probe(&self, options: &[&str], words: &[&str]) -> BTreeMap<String, i64> {
         let fixed = ["--seccomp-profile", "all.json"];
         let words = [&fixed[..], options, &["--", "./probe"], words].concat();
-        let output = self.run(&words).code(0);
-        let lines = output.out().lines();
-        lines
-            .filter_map(|line| {
-                let (name, number) = line.rsplit_once(": ")?;
-                Some((name.to_owned(), number.parse().ok()?))
-            })
-            .collect()
+        self.run(&words).code(0).numbers()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The program under test.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -52,6 +53,9 @@ pub trait Said {
     fn out(&self) -> &str;
     /// Standard error; panics unless it is text.
     fn err(&self) -> &str;
+    /// The lines of standard output that are a name, a colon and a number, as
+    /// probes write them.
+    fn numbers(&self) -> BTreeMap<String, i64>;
     /// Returns itself if it ended with this exit code, and panics with what it
     /// said otherwise.
     fn code(self, expected: i32) -> Self;
@@ -64,6 +68,14 @@ impl Said for Output {
 
     fn err(&self) -> &str {
         std::str::from_utf8(&self.stderr).expect("text on standard error")
+    }
+
+    fn numbers(&self) -> BTreeMap<String, i64> {
+        let number = |line: &str| {
+            let (name, number) = line.rsplit_once(": ")?;
+            Some((name.to_owned(), number.parse().ok()?))
+        };
+        self.out().lines().filter_map(number).collect()
     }
 
     fn code(self, expected: i32) -> Self {

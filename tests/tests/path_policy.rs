@@ -91,6 +91,8 @@ const EXPECTED: &[(&str, i32)] = &[
     ("take a handle", libc::EOPNOTSUPP),
     ("open a handle", libc::EPERM),
     ("take a tree", libc::EPERM),
+    ("take a snapshot", libc::EPERM),
+    ("take a snapshot by bcachefs", libc::EPERM),
     ("mount", libc::EPERM),
     ("ring", libc::ENOSYS),
     ("fanotify", libc::ENOSYS),
@@ -232,14 +234,7 @@ impl Place {
         let mut all: Vec<&str> = rules.iter().map(String::as_str).collect();
         all.extend(["--", "./probe"]);
         all.extend(words);
-        let output = self.run(&all).code(0);
-        let lines = output.out().lines();
-        lines
-            .filter_map(|line| {
-                let (name, number) = line.rsplit_once(": ")?;
-                Some((name.to_owned(), number.parse().ok()?))
-            })
-            .collect()
+        self.run(&all).code(0).numbers()
     }
 
     fn denials(&self) -> Vec<String> {

@@ -1,9 +1,9 @@
 //! What a callback takes away while the program runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fmt, io};
 
 use rustix::io::Errno;
@@ -105,6 +105,9 @@ struct Shared {
     /// The denied paths, each with what it led to at the first call after it was
     /// denied: renaming a folder above it later leads nowhere else.
     marked: Mutex<BTreeMap<PathBuf, PathRules>>,
+    /// Where paths begin: the root of the first call, before which no process
+    /// can have taken itself another one.
+    root: OnceLock<OwnedFd>,
 }
 
 #[derive(Debug, Default)]
@@ -285,8 +288,15 @@ impl Context {
                 known.insert(path.clone(), rules);
             }
         }
+        if self.0.root.get().is_none() {
+            let own = root.try_clone_to_owned();
+            let own = own.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::MFILE))?;
+            // Another thread may have been faster, with the same.
+            let _same: Result<(), OwnedFd> = self.0.root.set(own);
+        }
+        let first = self.0.root.get().ok_or(Errno::BADF)?;
         for rules in known.values() {
-            rules.marks(root)?;
+            rules.marks(first.as_fd())?;
         }
         let own = known
             .iter()
@@ -416,7 +426,6 @@ mod tests {
     fn a_folder_that_is_renamed_takes_its_denials_with_it() {
         use rustix::fs::{Mode, OFlags};
         use std::fs;
-        use std::os::fd::AsFd;
 
         let top = std::env::temp_dir().join(format!("nucleus-taken-{}", std::process::id()));
         fs::create_dir_all(top.join("a")).expect("a folder");
@@ -434,6 +443,12 @@ mod tests {
         assert_eq!(judged, Err(Errno::ACCESS));
         context.allow_path(Whom::Process(1), &top.join("a/f"));
         assert_eq!(of(1).expect("found").len(), 0);
+        // A process in a root of its own calls first after a denial.
+        context.deny_path(Whom::All, top.join("b/f"));
+        let inner = open(&top).expect("a folder");
+        context.denied(3, inner.as_fd()).expect("looked for");
+        let judged = context.judge(1, root.as_fd(), file.as_fd());
+        assert_eq!(judged, Err(Errno::ACCESS));
         fs::remove_dir_all(&top).expect("removed");
     }
 

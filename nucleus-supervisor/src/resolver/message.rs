@@ -43,6 +43,8 @@ pub(super) struct Answer {
     /// It did not fit into the message.
     pub(super) truncated: bool,
     pub(super) addresses: Vec<(IpAddr, Duration)>,
+    /// The names that the one that was asked for leads through.
+    pub(super) aliases: Vec<String>,
 }
 
 impl Query {
@@ -160,10 +162,12 @@ impl Answer {
             return None;
         }
         let records = reader.records(count)?;
+        let (addresses, aliases) = addresses(&records, &query.name);
         Some(Self {
             code: u8::try_from(flags & 0xf).unwrap_or(SERVER_FAILURE),
             truncated: flags & 0x0200 != 0,
-            addresses: addresses(&records, &query.name),
+            addresses,
+            aliases,
         })
     }
 }
@@ -182,9 +186,11 @@ enum Data {
     Alias(String),
 }
 
-/// The addresses of a name, through its aliases, for the shortest time of all.
-fn addresses(records: &[Record], name: &str) -> Vec<(IpAddr, Duration)> {
+/// The addresses of a name, through its aliases, for the shortest time of all;
+/// and the aliases.
+fn addresses(records: &[Record], name: &str) -> (Vec<(IpAddr, Duration)>, Vec<String>) {
     let mut name = name;
+    let mut aliases = Vec::new();
     let mut shortest = Duration::MAX;
     for _ in 0..LONGEST_CHAIN {
         let alias = records.iter().find_map(|record| match &record.data {
@@ -195,16 +201,17 @@ fn addresses(records: &[Record], name: &str) -> Vec<(IpAddr, Duration)> {
             break;
         };
         name = target;
+        aliases.push(target.clone());
         shortest = shortest.min(ttl);
     }
-    records
+    let addresses = records
         .iter()
         .filter(|record| record.owner == name)
         .filter_map(|record| match record.data {
             Data::Address(address) => Some((address, record.ttl.min(shortest))),
             Data::Alias(_) => None,
-        })
-        .collect()
+        });
+    (addresses.collect(), aliases)
 }
 
 struct Reader<'a> {

@@ -287,6 +287,11 @@ impl Shared {
         let Ok(mut found) = upstream::ask(&self.servers, &query) else {
             return Some(query.answer(SERVER_FAILURE, &[], most).0);
         };
+        if let Some(denied) = found.aliases.iter().find(|it| self.judge.denies_name(it)) {
+            // Whatever it is called besides.
+            self.judge.tell_unknown(denied);
+            return Some(query.answer(NO_SUCH_NAME, &[], most).0);
+        }
         found
             .addresses
             .retain(|(address, _)| self.judge.may_lead_to(*address));
@@ -294,7 +299,8 @@ impl Shared {
         let now = Instant::now();
         // The filter on the kind is the answer's own: those before are given.
         for (address, ttl) in found.addresses.into_iter().take(count) {
-            self.judge.admit(&query.name, address, ttl, now);
+            self.judge
+                .admit(&query.name, &found.aliases, address, ttl, now);
         }
         Some(answer)
     }

@@ -15,13 +15,16 @@ const HEADER: usize = WORD + 8;
 const SCM_RIGHTS: (i32, i32) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
 const SCM_CREDENTIALS: (i32, i32) = (libc::SOL_SOCKET, libc::SCM_CREDENTIALS);
 
+/// `struct in_pktinfo` begins with the index of a device, `struct in6_pktinfo`
+/// ends with it (`linux/in.h`, `linux/ipv6.h`).
+const PKTINFO: (i32, i32) = (libc::IPPROTO_IP, libc::IP_PKTINFO);
+const PKTINFO_V6: (i32, i32) = (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO);
+
 /// What may go with a packet. Source routes are not among it: they would lead
 /// it elsewhere than to the address that was judged.
 const HARMLESS: &[(i32, i32)] = &[
     (libc::IPPROTO_IP, libc::IP_TOS),
     (libc::IPPROTO_IP, libc::IP_TTL),
-    (libc::IPPROTO_IP, libc::IP_PKTINFO),
-    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
     (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
     (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
     (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG),
@@ -60,6 +63,13 @@ pub(super) fn rewrite(caller: &Caller<'_>, family: u16, messages: &[u8]) -> Resu
                     control.held.push(fd);
                 }
                 push(&mut control.bytes, kind, &numbers);
+            }
+            // The address to send from, but not the device to leave by.
+            (AF_INET | AF_INET6, kind @ (PKTINFO | PKTINFO_V6)) => {
+                let mut info = data.to_vec();
+                let index = if kind == PKTINFO { 0..4 } else { 16..20 };
+                info.get_mut(index).ok_or(Errno::INVAL)?.fill(0);
+                push(&mut control.bytes, kind, &info);
             }
             (AF_INET | AF_INET6, kind) if HARMLESS.contains(&kind) => {
                 push(&mut control.bytes, kind, data);

@@ -35,13 +35,26 @@ const SPECIAL: [Net; 8] = [
     Net::new(IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
 ];
 
+/// The names of an address, each with its end.
+type Admitted = BTreeMap<IpAddr, BTreeMap<(String, Role), Instant>>;
+
+/// What a name of an address is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// It was asked for.
+    Asked,
+    /// One that was asked for leads through it: whoever owns that one says so,
+    /// and so it can only be denied by it.
+    Alias,
+}
+
 /// The rules, and the addresses that allowed names have.
 #[derive(Debug)]
 pub(crate) struct Judge {
     pub(super) allow: Vec<NetRule>,
     pub(super) deny: Vec<NetRule>,
     pub(super) bind: Option<Ports>,
-    admitted: Mutex<BTreeMap<IpAddr, BTreeMap<String, Instant>>>,
+    admitted: Mutex<Admitted>,
     pub(super) ear: OnceLock<Ear>,
 }
 
@@ -69,7 +82,8 @@ impl Judge {
         now: Instant,
     ) -> Option<&NetRule> {
         let address = reached(peer.ip());
-        let names = self.names(address, now);
+        let mut names = self.names(address, Role::Asked, now);
+        names.extend(self.names(address, Role::Alias, now));
         let concerned = |rule: &&NetRule| rule.matches_service(protocol, peer.port());
         let named = |rule: &NetRule| names.iter().any(|name| rule.matches_name(name));
         self.deny.iter().filter(concerned).find(|rule| {
@@ -90,7 +104,7 @@ impl Judge {
         now: Instant,
     ) -> bool {
         let address = reached(peer.ip());
-        let names = self.names(address, now);
+        let names = self.names(address, Role::Asked, now);
         let named = |rule: &NetRule| names.iter().any(|name| rule.matches_name(name));
         let concerned = |rule: &&NetRule| rule.matches_service(protocol, peer.port());
         let special = |address: IpAddr| SPECIAL.iter().find(|special| special.contains(address));
@@ -107,7 +121,7 @@ impl Judge {
 
     /// The names by which an address was answered.
     pub(super) fn names_of(&self, address: IpAddr, now: Instant) -> Vec<String> {
-        self.names(reached(address), now)
+        self.names(reached(address), Role::Asked, now)
     }
 
     /// Whether a port may be bound to. One that the kernel chooses is a
@@ -124,29 +138,50 @@ impl Judge {
             .is_some_and(|ports| ports.contain(port) || ports.contain(0))
     }
 
-    /// Whether a name may be looked up.
-    pub(crate) fn may_resolve(&self, name: &str) -> bool {
-        let concerned = |rules: &[NetRule]| rules.iter().any(|rule| rule.matches_name(name));
-        let denied = self.deny.iter().any(|rule| {
-            rule.matches_name(name) && rule.protocol.is_none() && rule.ports == Ports::ALL
-        });
-        concerned(&self.allow) && !denied
+    /// Whether a rule allows a group to be talked to, and so to be joined.
+    pub(super) fn names_multicast(&self) -> bool {
+        self.allow.iter().any(|rule| match &rule.target {
+            Target::Net(net) => SPECIAL
+                .iter()
+                .any(|special| special.is_multicast() && net.is_within(special)),
+            _ => false,
+        })
     }
 
-    /// Takes note of an address that was given as a name's.
-    pub(crate) fn admit(&self, name: &str, address: IpAddr, ttl: Duration, now: Instant) {
+    /// Whether a name may be looked up.
+    pub(crate) fn may_resolve(&self, name: &str) -> bool {
+        self.allow.iter().any(|rule| rule.matches_name(name)) && !self.denies_name(name)
+    }
+
+    /// Whether nothing that has a name may be talked to.
+    pub(crate) fn denies_name(&self, name: &str) -> bool {
+        self.deny.iter().any(|rule| {
+            rule.matches_name(name) && rule.protocol.is_none() && rule.ports == Ports::ALL
+        })
+    }
+
+    /// Takes note of an address that was given as a name's, which led there
+    /// through these aliases.
+    pub(crate) fn admit(
+        &self,
+        name: &str,
+        aliases: &[String],
+        address: IpAddr,
+        ttl: Duration,
+        now: Instant,
+    ) {
         let until = now + ttl.clamp(SHORTEST, LONGEST);
         let mut admitted = self.admitted();
         admitted.retain(|_, names| {
             names.retain(|_, until| *until > now);
             !names.is_empty()
         });
-        let known = admitted
-            .entry(reached(address))
-            .or_default()
-            .entry(name.to_owned())
-            .or_insert(until);
-        *known = until.max(*known);
+        let names = admitted.entry(reached(address)).or_default();
+        let aliases = aliases.iter().map(|alias| (alias.clone(), Role::Alias));
+        for name in aliases.chain([(name.to_owned(), Role::Asked)]) {
+            let known = names.entry(name).or_insert(until);
+            *known = until.max(*known);
+        }
     }
 
     /// Whether an address may be answered for a name at all.
@@ -158,16 +193,16 @@ impl Judge {
         true
     }
 
-    fn names(&self, address: IpAddr, now: Instant) -> Vec<String> {
+    fn names(&self, address: IpAddr, role: Role, now: Instant) -> Vec<String> {
         let admitted = self.admitted();
         let names = admitted.get(&address).into_iter().flatten();
         names
-            .filter(|(_, until)| **until > now)
-            .map(|(name, _)| name.clone())
+            .filter(|((_, its), until)| *its == role && **until > now)
+            .map(|((name, _), _)| name.clone())
             .collect()
     }
 
-    fn admitted(&self) -> MutexGuard<'_, BTreeMap<IpAddr, BTreeMap<String, Instant>>> {
+    fn admitted(&self) -> MutexGuard<'_, Admitted> {
         // Nothing panics between changes that belong together.
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,7 +246,8 @@ fn reached(address: IpAddr) -> IpAddr {
 }
 
 /// The IPv4 address that a translator or tunnel would make of an address: NAT64
-/// (RFC 6052), 6to4 (RFC 3056), and the deprecated compatible form.
+/// (RFC 6052, with the usual length of RFC 8215's prefix, too), SIIT (RFC 7915),
+/// 6to4 (RFC 3056), and the deprecated compatible form.
 fn embedded(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = address else {
         return None;
@@ -222,7 +258,9 @@ fn embedded(address: IpAddr) -> Option<IpAddr> {
         Some(reached(Ipv4Addr::new(a, b, c, d).into()))
     };
     match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x64, 0xff9b, 0 | 1, 0, 0, 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
+            v4(high, low)
+        }
         [0x2002, high, low, ..] => v4(high, low),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
         _ => None,
@@ -266,6 +304,8 @@ mod tests {
         check(&some, "[::ffff:192.0.2.1]:80", false);
         check(&some, "[64:ff9b::192.0.2.1]:80", false);
         check(&some, "[2002:c000:0201::1]:80", false);
+        check(&some, "[64:ff9b:1::192.0.2.1]:80", false);
+        check(&some, "[::ffff:0:192.0.2.1]:80", false);
     }
 
     #[test]
@@ -305,7 +345,7 @@ mod tests {
         assert!(some.may_resolve("a.example.org"));
         assert!(!some.may_resolve("example.org"));
         assert!(!some.may_resolve("bad.example.org"));
-        some.admit("a.example.org", address, Duration::from_secs(300), now);
+        some.admit("a.example.org", &[], address, Duration::from_secs(300), now);
         assert!(some.allows(Protocol::Tcp, peer, now));
         assert!(!some.allows(Protocol::Tcp, SocketAddr::new(address, 80), now));
         assert!(some.allows(Protocol::Tcp, peer, now + Duration::from_secs(299)));
@@ -319,7 +359,22 @@ mod tests {
         let now = Instant::now();
         assert!(!some.may_lead_to(address));
         assert!(!some.may_lead_to("::ffff:169.254.169.254".parse().expect("an address")));
-        some.admit("evil.example", address, Duration::ZERO, now);
+        some.admit("evil.example", &[], address, Duration::ZERO, now);
         assert!(!some.allows(Protocol::Tcp, (address, 80).into(), now));
+    }
+
+    #[test]
+    fn an_alias_can_deny_and_allows_nothing() {
+        let some = judge(&["good.test", "friend.test:22"], &["bad.test:80"]);
+        let now = Instant::now();
+        let address: IpAddr = "192.0.2.7".parse().expect("an address");
+        let aliases = ["bad.test", "friend.test"].map(str::to_owned);
+        some.admit("good.test", &aliases, address, Duration::ZERO, now);
+        let may = |port| some.allows(Protocol::Tcp, (address, port).into(), now);
+        assert!(may(443));
+        assert!(!may(80));
+        let other = judge(&["good.test:80", "friend.test:22"], &[]);
+        other.admit("good.test", &aliases, address, Duration::ZERO, now);
+        assert!(!other.allows(Protocol::Tcp, (address, 22).into(), now));
     }
 }

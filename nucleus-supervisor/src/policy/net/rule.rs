@@ -129,6 +129,10 @@ impl Net {
         }
     }
 
+    pub(super) const fn is_multicast(&self) -> bool {
+        self.address.is_multicast()
+    }
+
     /// Whether all of this is in `other`.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         self.prefix >= other.prefix && other.contains(self.address)

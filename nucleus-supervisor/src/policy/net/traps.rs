@@ -36,6 +36,10 @@ pub(super) fn register(guard: Guard, registry: &mut Registry) -> Result<(), Poli
     refuse_other_ways(native, registry)?;
     refuse_other_sockets(native, registry)?;
     refuse_source_routes(native, registry)?;
+    refuse_other_devices(native, registry)?;
+    if !guard.judge.names_multicast() {
+        refuse_groups(native, registry)?;
+    }
     // Without an address it goes to the socket's peer, who was judged before.
     let addressed = When::test(ArgTest::LongNot { index: 4, value: 0 });
     let mut calls: Vec<(&str, When, Handle)> = vec![
@@ -131,19 +135,65 @@ fn refuse_source_routes(native: Arch, registry: &mut Registry) -> Result<(), Tra
     /// `IPV6_2292RTHDR`, `IPV6_2292PKTOPTIONS`, and `IPV6_FLOWLABEL_MGR`, which
     /// takes options for a flow (`include/uapi/linux/in6.h`).
     const IPV6_WITH_ROUTES: [i32; 3] = [5, 6, 32];
+    let v6 = IPV6_WITH_ROUTES.map(|name| (libc::IPPROTO_IPV6, name));
+    let others = [
+        (libc::IPPROTO_IP, libc::IP_OPTIONS),
+        (libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
+    ];
+    refuse_options(native, registry, others.into_iter().chain(v6))
+}
+
+/// Options that choose the device a packet leaves by: who has an address depends
+/// on where it is looked for.
+fn refuse_other_devices(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
+    /// `SO_BINDTOIFINDEX`, `IP_UNICAST_IF`, `IPV6_UNICAST_IF`
+    /// (`asm-generic/socket.h`, `linux/in.h`, `linux/in6.h`).
+    const BY_INDEX: [(i32, i32); 3] = [
+        (libc::SOL_SOCKET, 62),
+        (libc::IPPROTO_IP, 50),
+        (libc::IPPROTO_IPV6, 76),
+    ];
+    let others = [
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO),
+    ];
+    refuse_options(native, registry, others.into_iter().chain(BY_INDEX))
+}
+
+/// Joining a group tells the network of it, which is a message to somebody.
+fn refuse_groups(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
+    /// `MCAST_JOIN_GROUP`, `MCAST_JOIN_SOURCE_GROUP`, of IPv4 and of IPv6
+    /// (`linux/in.h`), and `IPV6_JOIN_ANYCAST` (`linux/in6.h`).
+    const BY_NUMBER: [(i32, i32); 5] = [
+        (libc::IPPROTO_IP, 42),
+        (libc::IPPROTO_IP, 46),
+        (libc::IPPROTO_IPV6, 42),
+        (libc::IPPROTO_IPV6, 46),
+        (libc::IPPROTO_IPV6, 27),
+    ];
+    let others = [
+        (libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP),
+        (libc::IPPROTO_IP, libc::IP_ADD_SOURCE_MEMBERSHIP),
+        (libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP),
+    ];
+    refuse_options(native, registry, others.into_iter().chain(BY_NUMBER))
+}
+
+/// Refuses options of setsockopt(2), each a level and a name, with EPERM.
+fn refuse_options(
+    native: Arch,
+    registry: &mut Registry,
+    options: impl Iterator<Item = (i32, i32)>,
+) -> Result<(), TrapError> {
     let Some(setsockopt) = Syscall::by_name(native, "setsockopt") else {
         return Ok(());
     };
-    let option = |level: i32, name: i32| {
+    let tests = options.map(|(level, name)| {
         vec![
             ArgTest::int(1, level.cast_unsigned()),
             ArgTest::int(2, name.cast_unsigned()),
         ]
-    };
-    let mut options = vec![
-        option(libc::IPPROTO_IP, libc::IP_OPTIONS),
-        option(libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
-    ];
-    options.extend(IPV6_WITH_ROUTES.map(|name| option(libc::IPPROTO_IPV6, name)));
-    registry.refuse(setsockopt, Refusal::Of(When::Any(options), Errno::PERM))
+    });
+    let options = When::Any(tests.collect());
+    registry.refuse(setsockopt, Refusal::Of(options, Errno::PERM))
 }

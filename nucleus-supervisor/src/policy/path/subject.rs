@@ -70,17 +70,31 @@ impl<'a> Subject<'a> {
         Ok(opened)
     }
 
-    /// Whether an object is of a mount that the subject has not.
+    /// Whether an object is of a mount of this process's that the subject has
+    /// not, as what it inherited is. That the subject has it not is not enough:
+    /// with a root or mounts of its own it sees but some of the program's.
     pub(super) fn is_foreign(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-        let mounts = self.caller.read_proc("mountinfo")?;
+        let failed = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let ours = std::fs::read("/proc/self/mountinfo").map_err(failed)?;
+        let theirs = self.caller.read_proc("mountinfo")?;
         self.confirm()?;
-        let mut lines = mounts.split(|&byte| byte == b'\n');
-        let is_this = |line: &[u8]| {
-            let id = line.split(|&byte| byte == b' ').next();
-            id.and_then(number) == Some(stat.stx_mnt_id)
+        let has = |mounts: &[u8]| {
+            let mut lines = mounts.split(|&byte| byte == b'\n');
+            lines.any(|line| {
+                let id = line.split(|&byte| byte == b' ').next();
+                id.and_then(number) == Some(stat.stx_mnt_id)
+            })
         };
-        Ok(!lines.any(is_this))
+        let namespace = |process: &str| {
+            let link = format!("/proc/{process}/ns/mnt");
+            rustix::fs::readlink(link, Vec::new())
+        };
+        // A program that shares this process's mounts inherits nothing foreign.
+        let thread = self.outer.thread.to_string();
+        let apart = namespace("self")? != namespace(&thread)?;
+        self.confirm()?;
+        Ok(apart && has(&ours) && !has(&theirs))
     }
 
     /// That what was found under its ids was its own.

@@ -139,6 +139,22 @@ const REFUSED: &[(&str, Errno)] = &[
     ("io_uring_register", Errno::NOSYS),
 ];
 
+/// Requests that make, remove or copy trees by names in a folder that is open:
+/// subvolumes and their snapshots, whose files are other objects than those that
+/// they are copies of (`linux/btrfs.h`, `fs/bcachefs/bcachefs_ioctl.h`).
+const IOCTLS: [u32; 8] = [
+    // BTRFS_IOC_SNAP_CREATE, SUBVOL_CREATE, SNAP_DESTROY, and their second forms.
+    0x5000_9401,
+    0x5000_940e,
+    0x5000_940f,
+    0x5000_9417,
+    0x5000_9418,
+    0x5000_943f,
+    // BCH_IOCTL_SUBVOLUME_CREATE and _DESTROY.
+    0x4020_bc10,
+    0x4020_bc11,
+];
+
 pub(super) fn register(judge: Judge, registry: &mut Registry) -> Result<(), PolicyError> {
     let native = Arch::native().ok_or(PolicyError::Architecture)?;
     refuse(native, registry)?;
@@ -174,6 +190,11 @@ fn refuse(native: Arch, registry: &mut Registry) -> Result<(), TrapError> {
                 registry.refuse(call, Refusal::Of(When::Always, *errno))?;
             }
         }
+    }
+    if let Some(ioctl) = Syscall::by_name(native, "ioctl") {
+        let commands = IOCTLS.map(|command| vec![ArgTest::int(1, command)]);
+        let named = When::Any(commands.to_vec());
+        registry.refuse(ioctl, Refusal::Of(named, Errno::PERM))?;
     }
     let trapped = [USING, WITH_OR_WITHOUT_PATH, LOOKING];
     let names = trapped.iter().copied().flatten().map(|(name, _)| *name);

@@ -142,6 +142,7 @@ fn sends(allowed: u16, wanted: &[u8; 16]) {
     let route = [131_u8, 7, 4, 127, 0, 0, 1, 0];
     let options = [tcp(), 0, 4, at(&route), 8];
     say("set a source route", call(libc::SYS_setsockopt, &options));
+    devices(&may);
     let pair = [0_i32; 2];
     call(libc::SYS_socketpair, &[1, 1, 0, at(&pair)]);
     let foreign = control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &4000_i32.to_ne_bytes());
@@ -152,6 +153,54 @@ fn sends(allowed: u16, wanted: &[u8; 16]) {
     );
     let own = control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &1_i32.to_ne_bytes());
     say("pass a descriptor", sendmsg(end, 0, &[], &own));
+}
+
+/// Ways to choose where an address is looked for, and to be heard of.
+fn devices(may: &[u8]) {
+    let set = |family: i32, level: i32, name: i32, value: &[u8]| {
+        let socket = socket(family, libc::SOCK_DGRAM, 0).cast_unsigned();
+        let [level, name] = [level, name].map(|number| u64::from(number.cast_unsigned()));
+        let length = value.len() as u64;
+        call(
+            libc::SYS_setsockopt,
+            &[socket, level, name, at(value), length],
+        )
+    };
+    let (v4, v6) = (libc::AF_INET, libc::AF_INET6);
+    let (ip, ipv6) = (libc::IPPROTO_IP, libc::IPPROTO_IPV6);
+    let first = [1, 0, 0, 0];
+    let general = libc::SOL_SOCKET;
+    say(
+        "choose a device",
+        set(v4, general, libc::SO_BINDTODEVICE, b"lo"),
+    );
+    // SO_BINDTOIFINDEX, IP_UNICAST_IF, IPV6_UNICAST_IF.
+    say("choose a device by its index", set(v4, general, 62, &first));
+    say("choose a device for IPv4", set(v4, ip, 50, &[0, 0, 0, 1]));
+    say("choose a device for IPv6", set(v6, ipv6, 76, &[0, 0, 0, 1]));
+    let info = [&[0; 16][..], &first].concat();
+    let by_packets = set(v6, ipv6, libc::IPV6_PKTINFO, &info);
+    say("choose a device by IPv6's packets", by_packets);
+    // A device that is not there would be ENODEV, had it been meant.
+    let info = [&[0xff, 0xff, 0xff, 0x7f][..], &[0; 8]].concat();
+    let info = control(ip, libc::IP_PKTINFO, &info);
+    say("sendmsg by no such device", sendmsg(udp(), 0, may, &info));
+    let group = [224, 1, 2, 3, 127, 0, 0, 1];
+    say("join a group", set(v4, ip, libc::IP_ADD_MEMBERSHIP, &group));
+    // MCAST_JOIN_GROUP.
+    let mut request = [0; 136];
+    request[0] = 1;
+    request[8] = 2;
+    request[12..16].copy_from_slice(&group[..4]);
+    say("join a group by its address", set(v4, ip, 42, &request));
+    let mut request = [0; 20];
+    request[..2].copy_from_slice(&[0xff, 0x05]);
+    request[15] = 9;
+    request[16] = 1;
+    say(
+        "join a group of IPv6",
+        set(v6, ipv6, libc::IPV6_ADD_MEMBERSHIP, &request),
+    );
 }
 
 fn sockets() {

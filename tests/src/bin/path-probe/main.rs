@@ -319,6 +319,19 @@ fn refused(file: &[u8]) {
         "take a tree",
         call(libc::SYS_open_tree, &[HERE, at(file), 0]),
     );
+    let here = open(b".\0", libc::O_DIRECTORY).cast_unsigned();
+    // BTRFS_IOC_SNAP_CREATE_V2, BCH_IOCTL_SUBVOLUME_CREATE: what a file system
+    // without them does not know would be ENOTTY.
+    for (name, request) in [
+        ("take a snapshot", 0x5000_9417),
+        ("take a snapshot by bcachefs", 0x4020_bc10),
+    ] {
+        let arguments = [0_u64; 512];
+        say(
+            name,
+            call(libc::SYS_ioctl, &[here, request, at(&arguments)]),
+        );
+    }
     say(
         "mount",
         call(

@@ -261,11 +261,24 @@ impl<'w> Walk<'w> {
         let id = FileId::of(&stat);
         self.same_mount(here, fd.as_fd())?;
         let own = self.marks.own(Some(id), Some((here.id, name)));
+        let own = own.or_else(|| self.alike(here, id));
         Ok(Object {
             fd: Rc::new(fd),
             kind: FileType::from_raw_mode(stat.st_mode),
             id,
             mark: own.unwrap_or(here.mark),
+        })
+    }
+
+    /// The mark of a name of the same object in the same folder: where case does
+    /// not matter, a name has many.
+    fn alike(&self, here: &Folder, id: FileId) -> Option<PathMark> {
+        let mut names = self.marks.names_in(here.id);
+        names.find_map(|(name, mark)| {
+            let there = rustix::fs::statat(&here.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+            there
+                .is_ok_and(|there| FileId::of(&there) == id)
+                .then_some(mark)
         })
     }
 
