@@ -35,3 +35,39 @@ fn allows(profile: &Profile, capability: Option<&str>, call: &Call) -> bool {
         (None, None) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nucleus_seccomp::{Arch, Syscall};
+
+    use super::*;
+
+    #[test]
+    fn the_narrowest_option_is_named() {
+        let arch = Arch::native().unwrap();
+        let check = |name: &str, args: Option<[u64; 6]>, expected: Option<&str>| {
+            let call = Call {
+                arch: arch.audit(),
+                nr: Syscall::by_name(arch, name).unwrap().number(),
+                instruction_pointer: 0,
+                args,
+            };
+            assert_eq!(option(&call).as_deref(), expected, "{name} {args:?}");
+        };
+        let set_user_id = Some([3, 0, 0o4755, 0, 0, 0]);
+        check("fchmodat", set_user_id, Some("--cap-add fsetid"));
+        check("fchmodat", None, Some("--cap-add fsetid"));
+        check("chroot", None, Some("--cap-add sys_chroot"));
+        check("ptrace", None, Some("--cap-add sys_ptrace"));
+        let new_user = Some([0x1000_0000, 0, 0, 0, 0, 0]);
+        check("unshare", new_user, Some("--allow-nested"));
+        check("mount", None, Some("--allow-nested"));
+        check(
+            "socket",
+            Some([2, 3, 1, 0, 0, 0]),
+            Some("--cap-add net_raw"),
+        );
+        check("socket", Some([40, 1, 0, 0, 0, 0]), None);
+        check("keyctl", None, None);
+    }
+}
