@@ -273,13 +273,15 @@ impl SandboxArgs {
     fn check_paths(&self) -> anyhow::Result<()> {
         ensure!(
             !self.ids.no_userns,
-            "rules on paths do not go with --no-userns, where Landlock alone confines the program; \
-             leave them or it out"
+            "rules on paths do not go with --no-userns: the files are then opened in the program's \
+             place by nucleus, whom Landlock does not confine, and nothing but Landlock confines \
+             the program there; grant less by --landlock-policy instead, or leave --no-userns out"
         );
         ensure!(
             !self.privileges.has_landlock_policy(),
-            "rules on paths do not go with --landlock-policy, which would not hold for what is \
-             opened in the program's place; leave one of them out"
+            "rules on paths do not go with --landlock-policy: the files are opened in the program's \
+             place by nucleus, whom Landlock does not confine, so that the policy would not hold; \
+             leave its paths out and grant by --volume, or leave the rules on paths out"
         );
         Ok(())
     }

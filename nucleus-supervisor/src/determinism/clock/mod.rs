@@ -1,184 +1,22 @@
 //! Calls about the wall clock: what they say, and until when they wait.
 
+mod calls;
+mod timers;
+
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
-use std::{fs, io};
 
 use nucleus_seccomp::{Arch, Syscall};
 use nucleus_tracer::{set_argument, stack_pointer};
 use rustix::io::Errno;
 use rustix::time::{ClockId, DynamicClockId, clock_gettime, clock_gettime_dynamic};
 
+use self::calls::{ALARM, DEADLINES, Deadline, Layout, REFUSED, SAYING, TAI, when};
+use self::timers::is_of_wall_clock;
 use super::time::{Moment, SECOND, TimeStart};
 use crate::limits::everywhere;
-use crate::{
-    ArgTest, Memory, MemoryError, Refusal, TracedCall, TrapError, Traps, Verdict, When, memory_of,
-};
-
-/// `CLOCK_REALTIME`.
-const REALTIME: u32 = 0;
-/// `CLOCK_REALTIME_COARSE`.
-const COARSE: u32 = 5;
-/// `CLOCK_REALTIME_ALARM`.
-const ALARM: u32 = 8;
-/// `CLOCK_TAI`.
-const TAI: u32 = 11;
-/// The clocks that are shifted.
-const SHIFTED: [u32; 4] = [REALTIME, COARSE, ALARM, TAI];
-
-/// `TIMER_ABSTIME` and `TFD_TIMER_ABSTIME`.
-const ABSOLUTE: u32 = 1;
-
-/// `FUTEX_PRIVATE_FLAG`: makes no difference here.
-const FUTEX_PRIVATE: u32 = 128;
-/// `FUTEX_CLOCK_REALTIME`.
-const FUTEX_REALTIME: u32 = 256;
-/// `FUTEX_WAIT_BITSET`, `FUTEX_WAIT_REQUEUE_PI`, `FUTEX_LOCK_PI2`: deadlines by
-/// the wall clock if the flag says so.
-const FUTEX_BY_FLAG: [u32; 3] = [9, 11, 13];
-/// `FUTEX_LOCK_PI`: always.
-const FUTEX_LOCK_PI: u32 = 6;
-
-/// What is refused because it would set the host's clock to the program's
-/// time, or tell the true one.
-const REFUSED: [&str; 7] = [
-    "settimeofday",
-    "stime",
-    "clock_settime",
-    "clock_settime64",
-    "adjtimex",
-    "clock_adjtime",
-    "clock_adjtime64",
-];
-
-/// What says the time.
-const SAYING: [&str; 4] = ["clock_gettime", "clock_gettime64", "gettimeofday", "time"];
-
-/// A call whose deadline may be one of the wall clock: where that is.
-struct Deadline {
-    names: &'static [&'static str],
-    argument: u8,
-    /// It is the second of two times there (`struct itimerspec`).
-    behind_interval: bool,
-}
-
-const DEADLINES: [Deadline; 7] = [
-    Deadline::new(&["clock_nanosleep", "clock_nanosleep_time64"], 2),
-    Deadline::new(&["futex", "futex_time64"], 3),
-    Deadline::new(&["futex_wait"], 4),
-    Deadline::new(&["futex_waitv"], 3),
-    Deadline::new(
-        &[
-            "mq_timedsend",
-            "mq_timedreceive",
-            "mq_timedsend_time64",
-            "mq_timedreceive_time64",
-        ],
-        4,
-    ),
-    Deadline {
-        behind_interval: true,
-        ..Deadline::new(&["timer_settime", "timer_settime64"], 2)
-    },
-    Deadline {
-        behind_interval: true,
-        ..Deadline::new(&["timerfd_settime", "timerfd_settime64"], 2)
-    },
-];
-
-impl Deadline {
-    const fn new(names: &'static [&'static str], argument: u8) -> Self {
-        Self {
-            names,
-            argument,
-            behind_interval: false,
-        }
-    }
-
-    fn of(name: &str) -> Option<&'static Self> {
-        DEADLINES.iter().find(|it| it.names.contains(&name))
-    }
-}
-
-/// For which arguments a call is about the wall clock, as far as the registers
-/// say it.
-fn when(name: &str) -> When {
-    let int = ArgTest::int;
-    let given = |index| ArgTest::LongNot { index, value: 0 };
-    let futex = |operation| ArgTest::Int {
-        index: 1,
-        mask: !FUTEX_PRIVATE,
-        value: operation,
-    };
-    let absolute = ArgTest::Int {
-        index: 1,
-        mask: ABSOLUTE,
-        value: ABSOLUTE,
-    };
-    let lists = match name {
-        "clock_gettime" | "clock_gettime64" => SHIFTED.map(|clock| vec![int(0, clock)]).to_vec(),
-        "gettimeofday" | "time" => return When::Always,
-        "clock_nanosleep" | "clock_nanosleep_time64" => {
-            SHIFTED.map(|clock| vec![int(0, clock), absolute]).to_vec()
-        }
-        // The flag is no error for FUTEX_LOCK_PI before 5.14.
-        "futex" | "futex_time64" => FUTEX_BY_FLAG
-            .map(|operation| operation | FUTEX_REALTIME)
-            .into_iter()
-            .chain([FUTEX_LOCK_PI, FUTEX_LOCK_PI | FUTEX_REALTIME])
-            .map(|operation| vec![futex(operation), given(3)])
-            .collect(),
-        "futex_wait" => vec![vec![int(5, REALTIME), given(4)]],
-        "futex_waitv" => vec![vec![int(4, REALTIME), given(3)]],
-        "timer_settime" | "timer_settime64" | "timerfd_settime" | "timerfd_settime64" => {
-            vec![vec![absolute]]
-        }
-        _ => vec![vec![given(4)]],
-    };
-    When::Any(lists)
-}
-
-/// How a time is laid out in the caller's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// Two numbers of 64 bits.
-    Wide,
-    /// Two of 32 bits, as the old calls of i386 have them.
-    Narrow,
-}
-
-impl Layout {
-    fn of(call: Syscall, name: &str) -> Self {
-        let wide = name.ends_with("64") || name.starts_with("futex_wait");
-        if call.arch() == Arch::I386 && !wide {
-            Self::Narrow
-        } else {
-            Self::Wide
-        }
-    }
-
-    const fn length(self) -> usize {
-        match self {
-            Self::Wide => 16,
-            Self::Narrow => 8,
-        }
-    }
-
-    /// Seconds and a fraction. What has no room is cut, as the kernel does.
-    fn write(self, seconds: i64, fraction: i64) -> Vec<u8> {
-        let number = |value: i64| value.to_le_bytes();
-        let length = self.length() / 2;
-        [&number(seconds)[..length], &number(fraction)[..length]].concat()
-    }
-
-    fn read(self, bytes: &[u8]) -> Option<(i64, i64)> {
-        let number = |at: usize| match self {
-            Self::Wide => Some(i64::from_le_bytes(*bytes.get(at..)?.first_chunk()?)),
-            Self::Narrow => Some(i32::from_le_bytes(*bytes.get(at..)?.first_chunk()?).into()),
-        };
-        Some((number(0)?, number(self.length() / 2)?))
-    }
-}
+use crate::{Memory, MemoryError, Refusal, TracedCall, TrapError, Traps, Verdict, When, memory_of};
 
 /// What the kernel said, or that registers cannot be set here.
 fn errno(error: &io::Error) -> Errno {
@@ -412,42 +250,6 @@ fn dynamic(clock: DynamicClockId<'_>) -> Result<Moment, Errno> {
     Ok(Moment::new(now.tv_sec, now.tv_nsec))
 }
 
-/// Whether the deadline of a call is one of a clock that is shifted. The clock
-/// of a timer is the kernel's to say; `None` when it does not, for a descriptor
-/// that is no timer.
-fn is_of_wall_clock(call: &TracedCall, name: &str) -> Option<bool> {
-    let number = call.int(0);
-    let clock = match name {
-        "timer_settime" | "timer_settime64" => {
-            let timers = fs::read_to_string(format!("/proc/{}/timers", call.task.process)).ok()?;
-            clock_of_timer(&timers, number)?
-        }
-        "timerfd_settime" | "timerfd_settime64" => {
-            let path = format!("/proc/{}/fdinfo/{number}", call.task.thread);
-            clock_in(&fs::read_to_string(path).ok()?, "clockid:")?
-        }
-        _ => return Some(true),
-    };
-    Some(SHIFTED.contains(&clock))
-}
-
-/// From `/proc/PID/timers` (timer_create(2), 3.10), which has a few lines for
-/// each timer.
-fn clock_of_timer(timers: &str, wanted: u32) -> Option<u32> {
-    let at_wanted = |line: &&str| {
-        line.strip_prefix("ID: ")
-            .is_some_and(|id| id.parse() == Ok(wanted))
-    };
-    let mut lines = timers.lines().skip_while(|line| !at_wanted(line)).skip(1);
-    let mut of_this = lines.by_ref().take_while(|line| !line.starts_with("ID: "));
-    of_this.find_map(|line| clock_in(line, "ClockID:"))
-}
-
-fn clock_in(text: &str, key: &str) -> Option<u32> {
-    let mut values = text.lines().filter_map(|line| line.strip_prefix(key));
-    values.next()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,37 +301,6 @@ mod tests {
         check("mq_timedsend", &[3, 1, 1, 0, 0], Action::Allow);
         check("adjtimex", &[8], Action::Errno(1));
         check("read", &[0], Action::Allow);
-    }
-
-    #[test]
-    fn times_of_i386_are_narrow_but_for_the_new_calls() {
-        let layout = |arch, name| Layout::of(Syscall::by_name(arch, name).expect("a call"), name);
-        assert_eq!(layout(Arch::I386, "clock_gettime"), Layout::Narrow);
-        assert_eq!(layout(Arch::I386, "clock_gettime64"), Layout::Wide);
-        assert_eq!(layout(Arch::I386, "futex_waitv"), Layout::Wide);
-        assert_eq!(layout(Arch::I386, "futex"), Layout::Narrow);
-        assert_eq!(layout(Arch::X86_64, "clock_gettime"), Layout::Wide);
-        for layout in [Layout::Wide, Layout::Narrow] {
-            let bytes = layout.write(-5, 999_999_999);
-            assert_eq!(bytes.len(), layout.length());
-            assert_eq!(layout.read(&bytes), Some((-5, 999_999_999)));
-            assert_eq!(layout.read(&bytes[1..]), None);
-        }
-    }
-
-    #[test]
-    fn the_clock_of_a_timer_is_read() {
-        let timers = "ID: 0\nsignal: 14/0\nnotify: signal/pid.1\nClockID: 1\n\
-                      ID: 3\nsignal: 14/0\nnotify: signal/pid.1\nClockID: 0\nID: 4\n";
-        let check = |id, expected| assert_eq!(clock_of_timer(timers, id), expected, "{id}");
-        check(0, Some(1));
-        check(3, Some(0));
-        check(4, None);
-        check(5, None);
-        assert_eq!(
-            clock_in("pos:\t0\nclockid: 0\nticks: 0\n", "clockid:"),
-            Some(0)
-        );
     }
 
     #[test]
