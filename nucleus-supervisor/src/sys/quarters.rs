@@ -124,7 +124,7 @@ fn bring_up_loopback(socket: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: a request of zeroes is a valid one.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
-        *place = byte.cast_signed();
+        *place = byte.cast_signed() as libc::c_char;
     }
     let up = libc::IFF_UP | libc::IFF_RUNNING;
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(up).unwrap_or(0);

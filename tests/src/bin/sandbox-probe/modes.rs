@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::{at, call, errno, number_of};
 
 const AT_FDCWD: u64 = (-100_i64).cast_unsigned();
+/// The same on every architecture; not known to libc on all.
+const FCHMODAT2: libc::c_long = 452;
 const SET_USER_ID: u64 = 0o4755;
 const SET_GROUP_ID: u64 = 0o2755;
 
@@ -39,7 +41,7 @@ pub(crate) fn modes(folder: &str) -> Vec<(&'static str, i32)> {
         ),
         (
             "set-user-ID by fchmodat2",
-            call(libc::SYS_fchmodat2, &[AT_FDCWD, at(&plain), SET_USER_ID, 0]),
+            call(FCHMODAT2, &[AT_FDCWD, at(&plain), SET_USER_ID, 0]),
         ),
         // The kernel looks at 16 bits of a mode.
         (
