@@ -19,6 +19,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 const HERE: u64 = (-100_i64).cast_unsigned();
 
 /// Calls that libc has no number for.
+const FCHMODAT2: c_long = 452;
 const SETXATTRAT: c_long = 463;
 const GETXATTRAT: c_long = 464;
 const LISTXATTRAT: c_long = 465;
@@ -68,6 +69,10 @@ fn open(path: &[u8], how: i32) -> i64 {
     call(libc::SYS_openat, &[HERE, at(path), flags(how), 0o600])
 }
 
+fn rename(from: &[u8], to: &[u8]) -> i64 {
+    call(libc::SYS_renameat2, &[HERE, at(from), HERE, at(to), 0])
+}
+
 fn attempts() {
     let file: &[u8] = b"top/deny/a\0";
     opens(file);
@@ -77,11 +82,11 @@ fn attempts() {
     refused(file);
     pointers();
     sockets();
-    let moved = call(libc::SYS_rename, &[at(b"top\0"), at(b"elsewhere\0")]);
+    let moved = rename(b"top\0", b"elsewhere\0");
     say("rename the folder above", moved);
     say("open below the new name", open(b"elsewhere/deny/a\0", 0));
     say("open what is allowed there", open(b"elsewhere/open/a\0", 0));
-    let back = call(libc::SYS_rename, &[at(b"elsewhere\0"), at(b"top\0")]);
+    let back = rename(b"elsewhere\0", b"top\0");
     say("rename it back", back);
 }
 
@@ -245,10 +250,7 @@ fn names(file: &[u8]) {
 fn changes(file: &[u8]) {
     say("truncate", call(libc::SYS_truncate, &[at(file), 0]));
     say("chmod", call(libc::SYS_fchmodat, &[HERE, at(file), 0o777]));
-    say(
-        "fchmodat2",
-        call(libc::SYS_fchmodat2, &[HERE, at(file), 0o777, 0]),
-    );
+    say("fchmodat2", call(FCHMODAT2, &[HERE, at(file), 0o777, 0]));
     let same = u64::from(u32::MAX);
     say(
         "chown",
