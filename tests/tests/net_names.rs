@@ -218,3 +218,48 @@ fn a_name_does_not_lead_to_the_host() {
     assert!(output.out().starts_with("no address: "), "{}", output.out());
     assert!(port.is_untouched());
 }
+
+/// Whoever owns an allowed name can make it an alias of any other.
+#[test]
+fn an_alias_of_a_denied_name_is_denied() {
+    require!(userns);
+    let Some(address) = own_address() else {
+        nucleus_tests::require::say("no address but that of the loopback device");
+        return;
+    };
+    let socket = Port::open().udp;
+    let server = socket.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query) {
+            let mut reply = answer(&query[..length], address, 1);
+            if reply[7] == 1 {
+                // The name is an alias of bad.test, which has the address.
+                let records = 12 + (length - 12);
+                let owner = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 1, 0, 10];
+                let target = b"\x03bad\x04test\0";
+                let record = reply.split_off(records);
+                reply[7] = 2;
+                reply.extend(owner);
+                reply.extend(target);
+                reply.extend(target);
+                reply.extend(&record[2..]);
+            }
+            socket.send_to(&reply, client).unwrap();
+        }
+    });
+    let place = place(None);
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let lookup = |denied: &str| {
+        let options = ["--net-allow", "good.test", "--net-deny", denied];
+        let words = [&options[..], &["--dns", &server, "--", "./probe"]].concat();
+        let words = [&words[..], &["lookup", "good.test", &port]].concat();
+        place.run(&words).code(0).out().to_owned()
+    };
+    let reached = |errno: i32| format!("{address}:{port}: {errno}\n");
+    assert_eq!(lookup("other.test"), reached(0));
+    assert!(lookup("bad.test").starts_with("no address: "));
+    assert_eq!(lookup(&format!("bad.test:{port}")), reached(libc::EACCES));
+    assert_eq!(lookup("bad.test:1"), reached(0));
+}
