@@ -104,7 +104,7 @@ mod tests {
         let policy = policy(&Profile::sandbox_default());
         let program = policy.compile(&CompileOptions::default()).unwrap();
         let len = program.insns().len();
-        assert!(len <= 140, "{len} instructions");
+        assert!(len <= 160, "{len} instructions");
         let runs = Syscall::all(Arch::X86_64).map(|call| {
             let data = SeccompData {
                 nr: call.number(),
