@@ -42,9 +42,8 @@ use report::{Report, Totals};
 /// The file systems of a guest live in it, beside what the tests use.
 const MEMORY: u32 = 1536;
 
-/// How often a machine is booted whose kernel the emulator breaks: about one
-/// boot of 7.3 in ten, and now and then when a test makes the kernel patch
-/// itself, as the first use of a cgroup controller does.
+/// How often a machine is booted whose kernel the emulator breaks while it
+/// patches itself.
 const BOOTS: u32 = 3;
 
 #[derive(clap::Args)]
