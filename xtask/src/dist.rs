@@ -37,10 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Builds the program and puts it into `bin` of a package's directory.
 ///
-/// It is written at once, so that the page cache can hold it in large folios: a
-/// start takes about a tenth less of the processor than with a program that the
-/// linker has written piece by piece, because each page fault maps sixteen
-/// pages of it, and each process unmaps them.
+/// It is written at once, not piece by piece as by the linker, so that the page
+/// cache can hold it in large folios: each page fault maps sixteen pages of it,
+/// and each process unmaps them. `BENCH.md` has what that saves.
 pub(crate) fn program(directory: &Path) -> Result<PathBuf> {
     let program = made(&directory.join("bin"))?.join("nucleus");
     let built = build::shipped()?;
