@@ -12,6 +12,15 @@ use crate::scratch::Scratch;
 /// The user that owns nothing.
 pub const NOBODY: u32 = 65534;
 
+/// Whom a test runs programs as: whoever tests and, where that is root, nobody.
+#[must_use]
+pub fn users() -> Vec<Option<u32>> {
+    match rustix::process::geteuid().is_root() {
+        true => vec![None, Some(NOBODY)],
+        false => vec![None],
+    }
+}
+
 /// A folder that everybody can enter, with a nucleus in it. A build directory
 /// may be closed to others.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
-use crate::anybody::NOBODY;
+use crate::anybody::users;
 use crate::nucleus::path;
 use crate::scratch::Scratch;
 
@@ -29,11 +29,7 @@ impl Place {
     /// For whoever tests and, where that is root, for another one as well.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let users = match is_root() {
-            true => vec![None, Some(NOBODY)],
-            false => vec![None],
-        };
-        users.into_iter().map(Self::new).collect()
+        users().into_iter().map(Self::new).collect()
     }
 
     /// For a user, or for whoever tests.
@@ -81,10 +77,6 @@ impl Place {
     pub fn run(&self, options: &[&str], program: &[&str]) -> Output {
         self.command(options, program).output().unwrap()
     }
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 /// A block of this language in the documentation of policies, counted from 0.

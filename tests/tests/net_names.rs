@@ -11,7 +11,7 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use nucleus_tests::anybody::NOBODY;
+use nucleus_tests::anybody::{NOBODY, users};
 use nucleus_tests::net::{Place, Port};
 use nucleus_tests::nucleus::Said as _;
 use nucleus_tests::require;
@@ -159,10 +159,7 @@ fn answers_come_from_where_they_are_looked_for() {
         nucleus_tests::require::say("no address but that of the loopback device");
         return;
     };
-    for user in [
-        None,
-        Some(NOBODY).filter(|_| rustix::process::geteuid().is_root()),
-    ] {
+    for user in users() {
         let place = place(user);
         let (server, _asked) = name_server(address);
         let options = ["--net-allow", "good.test", "--dns", &server];
@@ -183,10 +180,7 @@ fn answers_that_are_too_long_for_a_datagram_come_by_tcp() {
         nucleus_tests::require::say("no address but that of the loopback device");
         return;
     };
-    for user in [
-        None,
-        Some(NOBODY).filter(|_| rustix::process::geteuid().is_root()),
-    ] {
+    for user in users() {
         let place = place(user);
         let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port().to_string();

@@ -46,13 +46,9 @@ pub(crate) fn start(address: Ipv4Addr) -> io::Result<OwnedFd> {
             drop(theirs);
             let mut status = 0;
             // SAFETY: the kernel writes to `status` alone.
-            while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
-                if Errno::INTR.raw_os_error()
-                    != io::Error::last_os_error().raw_os_error().unwrap_or(0)
-                {
-                    break;
-                }
-            }
+            while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0
+                && super::last_errno() == Errno::INTR
+            {}
             Ok(ours)
         }
     }
