@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nucleus_seccomp::SeccompData;
+use nucleus_seccomp::{SeccompData, Syscall};
 use rustix::io::Errno;
 
 use crate::{Answers, Freezer, Ticket};
@@ -89,6 +89,17 @@ pub trait Judge {
     /// else; waiting for a stop costs a little more where there is one.
     fn freezer(&self) -> Option<Freezer> {
         None
+    }
+
+    /// The calls that are made again after a signal that interrupts them,
+    /// whatever its handler says, where the machine
+    /// [lets that be](crate::CAN_RESTART). Asked for once, before anything else.
+    ///
+    /// For calls that are left to a listener and never fail with EINTR of
+    /// themselves: whoever waits for a notification to be received is
+    /// interrupted, and would fail with it where a handler lacks `SA_RESTART`.
+    fn restarts(&self) -> Vec<Syscall> {
+        Vec::new()
     }
 
     /// Decides on a call.

@@ -32,6 +32,28 @@ mod arch {
     const RAX: usize = offset_of!(libc::user_regs_struct, rax);
     const ORIG_RAX: usize = offset_of!(libc::user_regs_struct, orig_rax);
     const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+    /// A call that was interrupted: made again, unless the signal's handler
+    /// lacks `SA_RESTART` (`include/linux/errno.h`; the kernel's own).
+    const ERESTARTSYS: i64 = -512;
+    /// The same, made again whatever the handler says.
+    const ERESTARTNOINTR: i64 = -513;
+
+    /// The kernel looks at the result only after the stop for the signal
+    /// (`handle_signal` in `arch/x86/kernel/signal.c`).
+    pub(crate) const CAN_RESTART: bool = true;
+
+    pub(crate) fn interrupted_call(tid: u32) -> io::Result<Option<u32>> {
+        if sys::peek_user(tid, RAX)?.cast_signed() != ERESTARTSYS {
+            return Ok(None);
+        }
+        // -1 where there is no call.
+        let number = sys::peek_user(tid, ORIG_RAX)?;
+        Ok(u32::try_from(number).ok())
+    }
+
+    pub(crate) fn restart_call(tid: u32) -> io::Result<()> {
+        sys::poke_user(tid, RAX, ERESTARTNOINTR.cast_unsigned())
+    }
 
     pub(crate) fn skip_call(tid: u32, result: i64) -> io::Result<()> {
         sys::poke_user(tid, ORIG_RAX, u64::MAX)?;
@@ -199,6 +221,23 @@ mod arch {
     }
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+mod interrupted {
+    use super::io;
+
+    /// AArch64 and RISC-V decide before the stop for the signal whether a call
+    /// is made again, and after it only take that back.
+    pub(crate) const CAN_RESTART: bool = false;
+
+    pub(crate) fn interrupted_call(_tid: u32) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
+
+    pub(crate) fn restart_call(_tid: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 #[cfg(not(any(
     target_arch = "x86_64",
     target_arch = "aarch64",
@@ -227,6 +266,24 @@ mod arch {
     pub(crate) fn killed_call(_tid: u32, _alone: bool) -> io::Result<Killed> {
         Ok(Killed::Unknown)
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+use arch as interrupted;
+
+/// Whether a [`Judge`](crate::Judge) can have interrupted calls
+/// [made again](crate::Judge::restarts) on this machine: on x86-64.
+pub const CAN_RESTART: bool = interrupted::CAN_RESTART;
+
+/// The number of the call in which a thread was that has stopped for a signal,
+/// where the signal's handler would decide whether it is made again.
+pub(crate) fn interrupted_call(tid: u32) -> io::Result<Option<u32>> {
+    interrupted::interrupted_call(tid)
+}
+
+/// Has such a call made again after the signal, whatever its handler says.
+pub(crate) fn restart_call(tid: u32) -> io::Result<()> {
+    interrupted::restart_call(tid)
 }
 
 /// Makes the call at whose seccomp stop the thread is not happen, and return

@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use nucleus_seccomp::{Completeness, SeccompData};
+use nucleus_seccomp::{Completeness, SeccompData, Syscall};
 
 use crate::refusal;
 use crate::reports::Reports;
@@ -56,6 +56,8 @@ pub struct Tracer<J> {
     /// Answers to carry out.
     given: Vec<(Ticket, Verdict)>,
     freezer: Option<Freezer>,
+    /// Calls that are made again after a signal.
+    restarts: Vec<Syscall>,
     /// While frozen, who has not stopped yet.
     running: Option<BTreeSet<u32>>,
     must_stay_denied: Box<dyn Fn(&SeccompData) -> bool>,
@@ -102,6 +104,7 @@ impl<J: Judge> Tracer<J> {
         })?;
         let answers = judge.answers();
         let freezer = judge.freezer();
+        let restarts = judge.restarts();
         if !answers.is_empty() || freezer.is_some() {
             sys::prepare_wake().map_err(Error::Wake)?;
             sys::let_wake(false);
@@ -132,6 +135,7 @@ impl<J: Judge> Tracer<J> {
             parked: BTreeMap::new(),
             given: Vec::new(),
             freezer,
+            restarts,
             running: None,
             must_stay_denied: Box::new(|_call| false),
             has_filter: false,
@@ -282,6 +286,9 @@ impl<J: Judge> Tracer<J> {
                 self.adopt_early()?;
             }
             return Ok(None);
+        }
+        if let Stop::Signal(_) = stop {
+            self.restart_interrupted(tid)?;
         }
         match stop {
             Stop::Seccomp => return self.seccomp_stop(tid),

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use nucleus_seccomp::{Action, SeccompData};
+use nucleus_seccomp::{Action, Arch, SeccompData, Syscall};
 
 use crate::tracer::{Tracer, alive, low_16, low_32};
 use crate::{ASK, Error, Judge, Mode, Seen, TracedCall, Verdict, regs, sys};
@@ -93,6 +93,28 @@ impl<J: Judge> Tracer<J> {
             self.has_filter = matches!(name, Some("execve" | "execveat"));
         }
         self.has_filter
+    }
+
+    /// At a stop for a signal: sees to it that the call which that has
+    /// interrupted is made again, if the judge wants it to be.
+    pub(super) fn restart_interrupted(&mut self, tid: u32) -> Result<(), Error> {
+        if self.restarts.is_empty() {
+            return Ok(());
+        }
+        let call = match regs::interrupted_call(tid) {
+            Ok(Some(call)) => call,
+            Ok(None) => return Ok(()),
+            Err(error) => return alive("reading the result", tid, Err(error)).map(drop),
+        };
+        // For the architecture.
+        if !self.read_info(tid)? {
+            return Ok(());
+        }
+        let call = Arch::of(self.info.arch, call).map(|arch| Syscall::new(arch, call));
+        if call.is_some_and(|call| self.restarts.contains(&call)) {
+            alive("setting the result", tid, regs::restart_call(tid))?;
+        }
+        Ok(())
     }
 
     pub(super) fn carry_out(&mut self, call: &TracedCall, verdict: Verdict) -> Result<(), Error> {

@@ -5,6 +5,7 @@
 mod answers;
 mod freeze;
 mod order;
+mod restarts;
 mod shared;
 
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
