@@ -15,7 +15,7 @@ use crate::denials::{self, Remedy};
 use crate::exit::Ended;
 use crate::filter;
 use crate::session::Job;
-use crate::supervise::{Filter, Supervision, Watch, Watcher};
+use crate::supervise::{Asks, Filter, Supervision, Watch, Watcher};
 use crate::told::{ReadPath, Teller};
 
 /// Runs `job` under `policy` and its rules to its end; says the first of each
@@ -48,15 +48,17 @@ pub(crate) fn run(
         });
     }
     let profile = teller.clone();
-    watch.asks = Some(Box::new(move |request, program| {
-        let action = policy.decide(request.data());
-        if !asks_about(action) {
-            return None;
-        }
-        let read = |address| request.memory().path(address).ok();
-        profile.profile(&event(request, action), program, &read);
-        Some(reply(action))
-    }));
+    let policy = Arc::new(policy);
+    let asked = Arc::clone(&policy);
+    watch.asks = Some(Asks {
+        concerns: Box::new(move |call| asks_about(asked.decide(call))),
+        answer: Box::new(move |request, program| {
+            let action = policy.decide(request.data());
+            let read = |address| request.memory().path(address).ok();
+            profile.profile(&event(request, action), program, &read);
+            reply(action)
+        }),
+    });
     let (ended, _verdict) = supervision.run(job, filter, watch)?;
     Ok(ended)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use nucleus_audit::PtraceMode;
-use nucleus_seccomp::{InstallFlags, Program};
+use nucleus_seccomp::{InstallFlags, Program, SeccompData};
 use nucleus_supervisor::callback::Arbiter;
 use nucleus_supervisor::{
     Denied, Enforced, Guard, Guards, Listener, Policy, Registry, Reply, Request, Supervisor, Traps,
@@ -82,9 +82,13 @@ pub(crate) struct Watcher<'a> {
 /// Hears of what rules deny, on the threads that deny it.
 pub(crate) type Hears = Arc<dyn Fn(&Denied<'_>) + Send + Sync>;
 
-/// The profile's own answer to a call that it denies, with the program's
-/// process id.
-pub(crate) type Asks = Box<dyn Fn(&Request, u32) -> Option<Reply> + Send + Sync>;
+/// The profile's own answer to calls that it denies.
+pub(crate) struct Asks {
+    /// Whether a call is one of them.
+    pub(crate) concerns: Box<dyn Fn(&SeccompData) -> bool + Send + Sync>,
+    /// The answer; is told the program's process id.
+    pub(crate) answer: Box<dyn Fn(&Request, u32) -> Reply + Send + Sync>,
+}
 
 impl Supervision {
     /// Prepares what the rules need.
@@ -238,7 +242,7 @@ impl Supervision {
         };
         let traced = self.traced.unwrap_or_else(Traps::for_tracer);
         // Nobody would be asked about what goes on after its denial.
-        let is_judged = move |call: &nucleus_seccomp::SeccompData| {
+        let is_judged = move |call: &SeccompData| {
             let mut traps = listened.iter().chain([&traced]);
             traps.any(|traps| traps.decide(call) != nucleus_seccomp::Action::Allow)
         };
@@ -267,8 +271,8 @@ fn listener<'a>(
         registry.on_denial(move |it| denied(it));
     }
     Some(Box::new(move |listener: OwnedFd, program| {
-        if let Some(asks) = asks {
-            registry.ahead(move |request| asks(request, program));
+        if let Some(Asks { concerns, answer }) = asks {
+            registry.ahead(concerns, move |request| answer(request, program));
         }
         let listener = Listener::new(listener).context("cannot listen to the filter")?;
         Supervisor::start(listener, registry)

@@ -117,19 +117,36 @@ impl Engine {
         while let Some(request) = receiver.receive()? {
             count(&self.counters.received);
             if !self.registry.may_wait(&request) {
-                self.answer(request);
+                match self.decide(request) {
+                    // Who is told of a denial may wait.
+                    Some((request, reply)) if self.registry.will_be_told(&request) => {
+                        let engine = Arc::clone(&self);
+                        self.run(&pool, move || engine.conclude(request, reply));
+                    }
+                    Some((request, reply)) => self.conclude(request, reply),
+                    None => {}
+                }
                 continue;
             }
             let engine = Arc::clone(&self);
-            // Without a thread the job is dropped, and the request denied.
-            if pool.run(Box::new(move || engine.answer(request))).is_err() {
-                count(&self.counters.failed);
-            }
+            self.run(&pool, move || {
+                if let Some((request, reply)) = engine.decide(request) {
+                    engine.conclude(request, reply);
+                }
+            });
         }
         Ok(())
     }
 
-    fn answer(&self, request: Request) {
+    /// Without a thread the job is dropped, and its request denied.
+    fn run(&self, pool: &Pool, job: impl FnOnce() + Send + 'static) {
+        if pool.run(Box::new(job)).is_err() {
+            count(&self.counters.failed);
+        }
+    }
+
+    /// The answer to a request, unless it is held.
+    fn decide(&self, request: Request) -> Option<(Request, Reply)> {
         // A handler holds nothing that a later one could find half done but
         // what is its own.
         let decided = catch_unwind(AssertUnwindSafe(|| self.registry.decide(&request)));
@@ -138,7 +155,7 @@ impl Engine {
                 let held = request.held(Arc::clone(&self.counters));
                 // A request that is lost in a panic counts it.
                 let _panic = catch_unwind(AssertUnwindSafe(|| take(held)));
-                return;
+                return None;
             }
             Ok(Ok(Decision::Answer(reply))) => reply,
             Ok(Ok(Decision::Pass(grounds))) => Reply::Continue(grounds),
@@ -151,6 +168,10 @@ impl Engine {
                 Reply::Errno(Errno::IO)
             }
         };
+        Some((request, reply))
+    }
+
+    fn conclude(&self, request: Request, reply: Reply) {
         self.registry.tell_denied(&request, &reply);
         match request.answer(reply) {
             Ok(Delivery::Delivered) => {}

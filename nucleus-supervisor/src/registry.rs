@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use nucleus_seccomp::{Program, Syscall};
+use nucleus_seccomp::{Program, SeccompData, Syscall};
 use rustix::io::Errno;
 
 use crate::denial::Ear;
@@ -122,7 +122,11 @@ pub struct Registry {
     ear: Ear,
 }
 
-type Ahead = Box<dyn Fn(&Request) -> Option<Reply> + Send + Sync>;
+/// Who is asked before all handlers.
+struct Ahead {
+    concerns: Box<dyn Fn(&SeccompData) -> bool + Send + Sync>,
+    answer: Box<dyn Fn(&Request) -> Reply + Send + Sync>,
+}
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,10 +173,18 @@ impl Registry {
         self.traps.refuse(call, refusal)
     }
 
-    /// Asks `answer` before all handlers, about each call that any filter leaves
-    /// to the listener: what it answers is no handler's business. It may wait.
-    pub fn ahead(&mut self, answer: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) {
-        self.ahead = Some(Box::new(answer));
+    /// Asks `answer` in place of all handlers about those of the calls left to
+    /// the listener, by whatever filter, that `concerns` picks out, which looks
+    /// at the registers and never waits. The answer may.
+    pub fn ahead(
+        &mut self,
+        concerns: impl Fn(&SeccompData) -> bool + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) {
+        self.ahead = Some(Ahead {
+            concerns: Box::new(concerns),
+            answer: Box::new(answer),
+        });
     }
 
     /// Tells `hears` of each call that was denied [for a
@@ -184,6 +196,11 @@ impl Registry {
     /// For who denies something that is no call.
     pub(crate) fn ear(&self) -> Ear {
         self.ear.clone()
+    }
+
+    /// Whether somebody hears of it if the request is denied now.
+    pub(crate) fn will_be_told(&self, request: &Request) -> bool {
+        self.ear.hears() && request.denial().is_some()
     }
 
     pub(crate) fn tell_denied(&self, request: &Request, reply: &Reply) {
@@ -215,20 +232,24 @@ impl Registry {
         self.traps.program()
     }
 
-    /// Whether some handler of the request may wait.
+    /// Whether somebody who decides on the request may wait.
     pub(crate) fn may_wait(&self, request: &Request) -> bool {
-        self.ahead.is_some()
-            || self.ear.hears()
+        self.is_ahead(request).is_some()
             || self
                 .concerned(request)
                 .any(|entry| entry.handler.may_wait(request))
     }
 
+    fn is_ahead(&self, request: &Request) -> Option<&Ahead> {
+        let ahead = self.ahead.as_ref()?;
+        (ahead.concerns)(request.data()).then_some(ahead)
+    }
+
     /// Asks whoever is ahead, then the handlers. A call that is trapped for none of them (a profile
     /// can name calls for a listener) fails with ENOSYS, as without a listener.
     pub(crate) fn decide(&self, request: &Request) -> Result<Decision, Failure> {
-        if let Some(reply) = self.ahead.as_ref().and_then(|answer| answer(request)) {
-            return Ok(Decision::Answer(reply));
+        if let Some(ahead) = self.is_ahead(request) {
+            return Ok(Decision::Answer((ahead.answer)(request)));
         }
         let mut grounds = None;
         for entry in self.concerned(request) {

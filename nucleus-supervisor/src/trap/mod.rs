@@ -71,11 +71,16 @@ impl Traps {
         }
     }
 
-    /// A call that both trap: the listener would be asked, and the tracer not.
+    /// A call that both may trap: the listener would be asked, and the tracer
+    /// not. One that they share by its arguments, as far as that is plain, is
+    /// none.
     #[must_use]
     pub fn in_common(&self, other: &Self) -> Option<Syscall> {
-        let mut calls = self.trapped.keys();
-        calls.find(|call| other.trapped.contains_key(call)).copied()
+        let both = |(call, when): &(&Syscall, &When)| {
+            let theirs = other.trapped.get(call);
+            theirs.is_some_and(|theirs| !when.excludes(theirs))
+        };
+        self.trapped.iter().find(both).map(|it| *it.0)
     }
 
     /// Traps a call, in addition to what is trapped already.
@@ -304,6 +309,32 @@ mod tests {
     }
 
     #[test]
+    fn a_call_can_be_shared_by_its_arguments() {
+        let mmap = call(Arch::X86_64, "mmap");
+        let value = 1 << 33;
+        let trapped = |list| {
+            let mut traps = Traps::new();
+            traps.add(mmap, When::Any(vec![list])).expect("valid");
+            traps
+        };
+        let kind = |value| ArgTest::Int {
+            index: 3,
+            mask: 0xf,
+            value,
+        };
+        let small = trapped(vec![kind(2), ArgTest::LongAtMost { index: 1, value }]);
+        let check = |list, expected| {
+            assert_eq!(small.in_common(&trapped(list)), expected);
+        };
+        check(vec![kind(2), ArgTest::LongAbove { index: 1, value }], None);
+        check(vec![kind(1)], None);
+        let value = value - 1;
+        check(vec![ArgTest::LongAbove { index: 1, value }], Some(mmap));
+        check(vec![kind(2)], Some(mmap));
+        check(vec![], Some(mmap));
+    }
+
+    #[test]
     fn a_refusal_comes_before_a_trap() {
         let socket = call(Arch::X86_64, "socket");
         let mut traps = socket_traps();
@@ -348,13 +379,15 @@ mod tests {
 
     fn a_test() -> impl Strategy<Value = ArgTest> {
         let index = 0..6_u8;
-        (index, 0..3_u8, a_value(), a_value()).prop_map(|(index, kind, value, mask)| match kind {
+        (index, 0..5_u8, a_value(), a_value()).prop_map(|(index, kind, value, mask)| match kind {
             0 => ArgTest::Int {
                 index,
                 mask: u32::try_from(mask & 0xffff_ffff).expect("masked"),
                 value: u32::try_from(value & 0xffff_ffff).expect("masked"),
             },
             1 => ArgTest::Long { index, value },
+            2 => ArgTest::LongAtMost { index, value },
+            3 => ArgTest::LongAbove { index, value },
             _ => ArgTest::LongNot { index, value },
         })
     }
@@ -411,6 +444,17 @@ mod tests {
         fn the_program_traps_what_the_traps_say(traps in some_traps(), data in some_data()) {
             let action = traps.program().expect("loads").run(&data).action;
             prop_assert_eq!(action, traps.decide(&data));
+        }
+
+        #[test]
+        fn what_is_in_common_is_found(
+            one in some_traps(), other in some_traps(), data in some_data(),
+        ) {
+            let by = |traps: &Traps| {
+                let call = data.syscall().expect("known");
+                traps.trapped.get(&call).is_some_and(|when| when.holds(&data))
+            };
+            prop_assert!(!(by(&one) && by(&other)) || one.in_common(&other).is_some());
         }
 
         #[test]

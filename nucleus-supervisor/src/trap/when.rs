@@ -34,6 +34,20 @@ pub enum ArgTest {
         /// What it must not be.
         value: u64,
     },
+    /// The whole register, without a sign, is at most this, such as a size.
+    LongAtMost {
+        /// The argument, 0 to 5.
+        index: u8,
+        /// The largest that it may be.
+        value: u64,
+    },
+    /// The whole register, without a sign, is larger than this.
+    LongAbove {
+        /// The argument, 0 to 5.
+        index: u8,
+        /// The largest that it must not be.
+        value: u64,
+    },
 }
 
 impl ArgTest {
@@ -49,9 +63,33 @@ impl ArgTest {
 
     pub(super) const fn index(self) -> u8 {
         match self {
-            Self::Int { index, .. } | Self::Long { index, .. } | Self::LongNot { index, .. } => {
-                index
+            Self::Int { index, .. }
+            | Self::Long { index, .. }
+            | Self::LongNot { index, .. }
+            | Self::LongAtMost { index, .. }
+            | Self::LongAbove { index, .. } => index,
+        }
+    }
+
+    /// Whether the two are never met by the same call, as far as it is plain.
+    const fn excludes(self, other: Self) -> bool {
+        if self.index() != other.index() {
+            return false;
+        }
+        match (self, other) {
+            (Self::LongAtMost { value: most, .. }, Self::LongAbove { value, .. })
+            | (Self::LongAbove { value, .. }, Self::LongAtMost { value: most, .. }) => {
+                most <= value
             }
+            (
+                Self::Int { mask, value, .. },
+                Self::Int {
+                    mask: other_mask,
+                    value: other_value,
+                    ..
+                },
+            ) => (value ^ other_value) & mask & other_mask != 0,
+            _ => false,
         }
     }
 
@@ -61,6 +99,8 @@ impl ArgTest {
             Self::Int { mask, value, .. } => register & u64::from(mask) == u64::from(value),
             Self::Long { value, .. } => register == value,
             Self::LongNot { value, .. } => register != value,
+            Self::LongAtMost { value, .. } => register <= value,
+            Self::LongAbove { value, .. } => register > value,
         }
     }
 
@@ -68,22 +108,44 @@ impl ArgTest {
     pub(super) fn emit(self, out: &mut Vec<Insn>, rest: u8) {
         let (low, high) = halves(match self {
             Self::Int { value, .. } => value.into(),
-            Self::Long { value, .. } | Self::LongNot { value, .. } => value,
+            Self::Long { value, .. }
+            | Self::LongNot { value, .. }
+            | Self::LongAtMost { value, .. }
+            | Self::LongAbove { value, .. } => value,
         });
-        out.push(Insn::load(offset::arg_low(self.index())));
+        let (low_half, high_half) = (
+            Insn::load(offset::arg_low(self.index())),
+            Insn::load(offset::arg_high(self.index())),
+        );
+        out.push(match self {
+            Self::LongAtMost { .. } | Self::LongAbove { .. } => high_half,
+            Self::Int { .. } | Self::Long { .. } | Self::LongNot { .. } => low_half,
+        });
         match self {
+            Self::LongAtMost { .. } => {
+                out.push(Insn::jump(op::JGT_K, high, rest + 3, 0));
+                out.push(Insn::jump(op::JEQ_K, high, 0, 2));
+                out.push(low_half);
+                out.push(Insn::jump(op::JGT_K, low, rest, 0));
+            }
+            Self::LongAbove { .. } => {
+                out.push(Insn::jump(op::JGT_K, high, 3, 0));
+                out.push(Insn::jump(op::JEQ_K, high, 0, rest + 2));
+                out.push(low_half);
+                out.push(Insn::jump(op::JGT_K, low, 0, rest));
+            }
             Self::Int { mask, .. } => {
                 out.push(Insn::stmt(op::AND_K, mask));
                 out.push(Insn::jump(op::JEQ_K, low, 0, rest));
             }
             Self::Long { .. } => {
                 out.push(Insn::jump(op::JEQ_K, low, 0, rest + 2));
-                out.push(Insn::load(offset::arg_high(self.index())));
+                out.push(high_half);
                 out.push(Insn::jump(op::JEQ_K, high, 0, rest));
             }
             Self::LongNot { .. } => {
                 out.push(Insn::jump(op::JEQ_K, low, 0, 2));
-                out.push(Insn::load(offset::arg_high(self.index())));
+                out.push(high_half);
                 out.push(Insn::jump(op::JEQ_K, high, rest, 0));
             }
         }
@@ -93,6 +155,7 @@ impl ArgTest {
         match self {
             Self::Int { .. } => 3,
             Self::Long { .. } | Self::LongNot { .. } => 4,
+            Self::LongAtMost { .. } | Self::LongAbove { .. } => 5,
         }
     }
 }
@@ -128,6 +191,19 @@ impl When {
                 .iter()
                 .any(|list| list.iter().all(|test| test.holds(data))),
         }
+    }
+
+    /// Whether no call is meant by both, as far as it is plain.
+    pub(super) fn excludes(&self, other: &Self) -> bool {
+        let (Self::Any(lists), Self::Any(others)) = (self, other) else {
+            return false;
+        };
+        let apart = |list: &[ArgTest], other: &[ArgTest]| {
+            let mut tests = list.iter();
+            tests.any(|test| other.iter().any(|it| test.excludes(*it)))
+        };
+        let mut lists = lists.iter();
+        lists.all(|list| others.iter().all(|other| apart(list, other)))
     }
 
     /// That it tests only arguments that there are.
