@@ -34,7 +34,7 @@ pub(crate) struct Rules {
 pub(crate) struct Supervision {
     /// The listener's handlers, if it has any.
     registry: Option<Registry>,
-    guards: Vec<Box<dyn Guard>>,
+    guards: Guards,
     arbiter: Option<Arbiter>,
     enforced: Vec<Enforced>,
     /// What the guards leave to the tracer, if there are any: a plain run
@@ -94,11 +94,16 @@ impl Supervision {
     /// Prepares what the rules need.
     pub(crate) fn new(rules: Rules) -> anyhow::Result<Self> {
         let Rules {
-            policies,
+            mut policies,
             guards,
             arbiter,
             ..
         } = rules;
+        let mut guards = Guards::new(guards);
+        // What the tracer does as well is worth no error.
+        if !guards.is_empty() && (!policies.is_empty() || Listener::can_be_had()) {
+            policies.extend(guards.leave_to_listener()?);
+        }
         let mut registry = (!policies.is_empty()).then(Registry::new);
         let mut enforced = Vec::new();
         for policy in policies {
@@ -107,11 +112,8 @@ impl Supervision {
                 policy.register(registry)?;
             }
         }
-        let mut traced = None;
-        for guard in &guards {
-            enforced.extend(guard.enforced());
-            guard.trap(traced.get_or_insert_with(Traps::for_tracer))?;
-        }
+        enforced.extend(guards.enforced());
+        let traced = (!guards.is_empty()).then(|| guards.traps()).transpose()?;
         if let Some(call) = registry
             .as_ref()
             .zip(traced.as_ref())
@@ -227,7 +229,7 @@ impl Supervision {
         listened: Option<Traps>,
     ) -> Option<Tracing<'a>> {
         let must_trace = self.traces();
-        let mut guards = Guards::new(self.guards);
+        let mut guards = self.guards;
         if let Some(denied) = denied {
             guards.on_denial(move |it| denied(it));
         }

@@ -1,9 +1,11 @@
 //! The listener of a filter: where notifications come from.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread;
 
-use nucleus_seccomp::KernelVersion;
+use nucleus_seccomp::{Action, Insn, InstallFlags, KernelVersion, Program};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
@@ -48,6 +50,20 @@ impl Listener {
         let sizes = sys::sizes().map_err(|source| Error::Sizes { source })?;
         let sync = sys::set_flags(fd.as_fd(), SYNC_WAKE_UP).is_ok();
         Ok(Self { fd, sizes, sync })
+    }
+
+    /// Whether a filter of a program that is started here can have a listener:
+    /// not where one of this process's own has (EBUSY), such as that of a
+    /// sandbox around it. It is tried on a thread of its own.
+    #[must_use]
+    pub fn can_be_had() -> bool {
+        let tried = thread::spawn(|| {
+            rustix::thread::set_no_new_privs(true)?;
+            let all = Program::new(vec![Insn::ret(Action::Allow)]).map_err(io::Error::other)?;
+            let installed = all.install(InstallFlags::NEW_LISTENER);
+            installed.map_err(|error| io::Error::from_raw_os_error(error.errno()))
+        });
+        matches!(tried.join(), Ok(Ok(Some(_listener))))
     }
 
     /// Whether the kernel agreed to `SYNC_WAKE_UP` (6.6).

@@ -18,14 +18,14 @@ mod turns;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use nucleus_seccomp::{Arch, Syscall};
 use nucleus_supervisor::{
-    AtOnce, Decision, Error, Guards, Listener, Registry, Reply, Request, Supervisor, Traps, When,
-    spawn,
+    AtOnce, Decision, Error, Listener, Registry, Reply, Request, Supervisor, Traps, When, spawn,
 };
 use nucleus_tracer::{Mode, Tracer};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use self::subject::Subject;
 use self::turns::{Goal, Turns};
@@ -42,8 +42,10 @@ fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        [subject::WORD, kind] => subject::run(kind, false).map(|()| ExitCode::SUCCESS),
-        [subject::WORD, kind, "traced"] => subject::run(kind, true).map(|()| ExitCode::SUCCESS),
+        [subject::WORD, kind, ref how @ ..] => {
+            let limited = how.first().map(|how| *how == subject::LISTENED);
+            subject::run(kind, limited).map(|()| ExitCode::SUCCESS)
+        }
         ["--nucleus", nucleus, ref parts @ ..] => measure(Some(nucleus.as_ref()), parts),
         ref parts => measure(None, parts),
     }
@@ -137,7 +139,7 @@ fn registers(program: &Path, _nucleus: Option<&Path>) -> Result<bool> {
     turns.take(&[Goal::at_most(1, 1.25)])
 }
 
-/// A claim of memory that the tracer counts.
+/// A claim of memory that is counted.
 fn memory(program: &Path, _nucleus: Option<&Path>) -> Result<bool> {
     println!("\nmmap and munmap of a page");
     let mut turns = Turns::new(CALLS);
@@ -145,27 +147,51 @@ fn memory(program: &Path, _nucleus: Option<&Path>) -> Result<bool> {
         "a bare loop that lets mmap happen",
         under_bare_loop(program, "map", "mmap", true)?,
     );
-    let mut command = Subject::command(program, "map");
-    command.arg("traced");
-    let mut traced = Subject::new(command.spawn()?)?;
-    let id = traced.id();
-    let (seized, is_seized) = mpsc::channel();
-    let tracer = thread::spawn(move || {
-        let guards = Guards::new(vec![Box::new(subject::limit())]);
-        let tracer = Tracer::seize(id, Mode::Judge, guards);
-        seized.send(()).ok();
-        tracer.and_then(|mut tracer| tracer.run())
-    });
-    is_seized.recv()?;
-    traced.tell("traced")?;
-    turns.add("--memory without cgroup", traced);
+    let mut tracers = Vec::new();
+    for (name, how) in [
+        ("--memory without cgroup", subject::LISTENED),
+        ("all by the tracer", subject::TRACED),
+    ] {
+        let (subject, tracer) = limited(program, how)?;
+        turns.add(name, subject);
+        tracers.push(tracer);
+    }
     turns.add(
         "without a limit",
         Subject::new(Subject::command(program, "map").spawn()?)?,
     );
     let met = turns.take(&[Goal::at_most(1, 1.3)])?;
-    tracer.join().map_err(|_panic| "the tracer panicked")??;
+    for tracer in tracers {
+        tracer.join().map_err(|_panic| "the tracer panicked")??;
+    }
     Ok(met)
+}
+
+type Traced = JoinHandle<std::result::Result<(), nucleus_tracer::Error>>;
+
+/// A subject under a limit on memory, and its tracer.
+fn limited(program: &Path, how: &str) -> Result<(Subject, Traced)> {
+    let mut command = Subject::command(program, "map");
+    command.arg(how);
+    let mut subject = Subject::new(command.spawn()?)?;
+    subject.hear()?;
+    let (guards, registry) = subject::limit(how == subject::LISTENED)?;
+    let id = subject.id();
+    let (seized, is_seized) = mpsc::channel();
+    let tracer = thread::spawn(move || {
+        let tracer = Tracer::seize(id, Mode::Judge, guards);
+        seized.send(()).ok();
+        tracer.and_then(|mut tracer| tracer.run())
+    });
+    is_seized.recv()?;
+    let number = subject.tell("go")?.trim().parse()?;
+    if number > 0 {
+        let pid = rustix::process::Pid::from_raw(id.cast_signed()).ok_or("no child")?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        let listener = rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty())?;
+        Supervisor::start(Listener::new(listener)?, registry)?;
+    }
+    Ok((subject, tracer))
 }
 
 /// Calls of eight threads at once, each answered as that of one.

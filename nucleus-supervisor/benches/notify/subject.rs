@@ -2,34 +2,44 @@
 //! when they are told to, and say how long those took.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::IntoRawFd as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::ptr::null_mut;
 use std::thread;
 use std::time::Instant;
 
-use nucleus_seccomp::{InstallFlags, Program};
-use nucleus_supervisor::{Guard, MemoryLimit, Traps, WhenFull};
+use nucleus_seccomp::InstallFlags;
+use nucleus_supervisor::{Guards, MemoryLimit, Registry, WhenFull};
 
 use crate::Result;
 
 /// What makes a child of this program, before the names of what it is to do.
 pub(crate) const WORD: &str = "--subject";
 
-/// The limit of a traced one: never reached by what it maps.
+/// How a limited one is: its small claims are left to a listener, or all to the
+/// tracer.
+pub(crate) const LISTENED: &str = "listened";
+pub(crate) const TRACED: &str = "traced";
+
+/// The limit of a limited one: never reached by what it maps.
 const LIMIT: u64 = 1 << 40;
 
 const PAGE: usize = 4096;
 
-/// Of a traced one, and the traps for it.
-pub(crate) fn limit() -> MemoryLimit {
-    MemoryLimit::new(LIMIT, "--memory 1T".to_owned(), WhenFull::Refuse)
-}
-
-fn traps() -> Result<Program> {
-    let mut traps = Traps::for_tracer();
-    limit().trap(&mut traps)?;
-    Ok(traps.program()?)
+/// What a limit on memory asks for: by a listener and a tracer, or by the
+/// latter alone.
+pub(crate) fn limit(listens: bool) -> Result<(Guards, Registry)> {
+    let option = "--memory 1T".to_owned();
+    let limit = MemoryLimit::new(LIMIT, option, WhenFull::Refuse);
+    let mut guards = Guards::new(vec![Box::new(limit)]);
+    let mut registry = Registry::new();
+    if listens {
+        for policy in guards.leave_to_listener()? {
+            policy.register(&mut registry)?;
+        }
+    }
+    Ok((guards, registry))
 }
 
 /// Tells from a child's side what to measure.
@@ -81,15 +91,24 @@ fn map(times: usize) -> Result<()> {
 }
 
 /// In the child: for each line, which holds a number, makes so many calls and
-/// says the nanoseconds.
-pub(crate) fn run(kind: &str, traced: bool) -> Result<()> {
+/// says the nanoseconds. Before that a limited one, which listens or not, has a
+/// tracer attached, and says the number of its listener.
+pub(crate) fn run(kind: &str, limited: Option<bool>) -> Result<()> {
     let mut input = BufReader::new(io::stdin());
     let mut line = String::new();
-    if traced {
-        input.read_line(&mut line)?;
+    if let Some(listens) = limited {
+        let (guards, registry) = limit(listens)?;
+        let filter = guards.traps()?.join(&registry.program()?)?;
+        let flags = match listens {
+            true => InstallFlags::NEW_LISTENER | InstallFlags::WAIT_KILLABLE_RECV,
+            false => InstallFlags::empty(),
+        };
         rustix::thread::set_no_new_privs(true)?;
-        traps()?.install(InstallFlags::empty())?;
-        println!("traced");
+        println!("here");
+        input.read_line(&mut line)?;
+        // Nothing may be claimed until somebody has the listener.
+        let listener = filter.install(flags)?;
+        println!("{}", listener.map_or(0, |fd| fd.into_raw_fd()));
     }
     loop {
         line.clear();
@@ -140,6 +159,10 @@ impl Subject {
     /// Tells it something, and gives its answer.
     pub(crate) fn tell(&mut self, words: &str) -> Result<String> {
         writeln!(self.ask, "{words}")?;
+        self.hear()
+    }
+
+    pub(crate) fn hear(&mut self) -> Result<String> {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         Ok(line)

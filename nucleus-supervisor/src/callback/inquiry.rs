@@ -73,7 +73,7 @@ impl Guard for Inquiry {
             trap_forks(traps)?;
         }
         if self.about.contains(&Category::Memory) {
-            trap_claims(traps)?;
+            trap_claims(traps, None)?;
         }
         Ok(())
     }

@@ -72,6 +72,11 @@ pub(super) fn whole_pages(bytes: u64) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
+/// Rounded down to pages.
+pub(super) fn pages_within(bytes: u64) -> u64 {
+    bytes - bytes % page_size()
+}
+
 fn page_size() -> u64 {
     u64::try_from(rustix::param::page_size()).unwrap_or(4096)
 }

@@ -2,8 +2,10 @@
 
 mod claim;
 mod figures;
+mod ledger;
 mod memory;
 mod processes;
+mod small;
 mod spaces;
 
 pub(crate) use claim::trap_claims;

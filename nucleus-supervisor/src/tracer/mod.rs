@@ -2,10 +2,11 @@
 //! the judge of a [`nucleus_tracer::Tracer`].
 //!
 //! A caller that waits for a notification to be received is interrupted by
-//! signals: a fork or an mmap fails with EINTR then in programs whose handlers
-//! lack `SA_RESTART`. And what an exec runs can be judged only once the kernel
-//! has read it. A ptrace stop is not interrupted; children are stopped before
-//! they run and programs before their first instruction.
+//! signals: a fork fails with EINTR then in programs whose handlers lack
+//! `SA_RESTART`, and where the tracer has it made again, each signal costs it a
+//! notification. And what an exec runs can be judged only once the kernel has
+//! read it. A ptrace stop is not interrupted; children are stopped before they
+//! run and programs before their first instruction.
 
 mod guard;
 mod kept;
@@ -14,12 +15,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use nucleus_seccomp::SeccompData;
+use nucleus_seccomp::{SeccompData, Syscall};
 use nucleus_tracer::{Answers, Freezer, Judge, Task, TracedCall, Verdict};
 
 pub use self::guard::{Guard, memory_of};
 use crate::denial::Ear;
-use crate::{Denied, Errno};
+use crate::{Denied, Enforced, Errno, Policy, TrapError, Traps};
 
 /// Guards, asked one after the other: the first that does not let a call go
 /// decides, and those before it hear that it is over.
@@ -64,6 +65,45 @@ impl Guards {
     /// Who stops the program and lets it go on, once a tracer has these guards.
     pub fn freezer(&mut self) -> Freezer {
         self.freezer.get_or_insert_default().clone()
+    }
+
+    /// Each rule, and who enforces it.
+    pub fn enforced(&self) -> impl Iterator<Item = Enforced> {
+        self.guards.iter().flat_map(|guard| guard.enforced())
+    }
+
+    /// What is left to the tracer.
+    ///
+    /// # Errors
+    ///
+    /// A test of an argument that no call has.
+    pub fn traps(&self) -> Result<Traps, TrapError> {
+        self.traps_but(None)
+    }
+
+    fn traps_but(&self, but: Option<usize>) -> Result<Traps, TrapError> {
+        let mut traps = Traps::for_tracer();
+        for (at, guard) in self.guards.iter().enumerate() {
+            if Some(at) != but {
+                guard.trap(&mut traps)?;
+            }
+        }
+        Ok(traps)
+    }
+
+    /// Takes out what costs less where a listener judges it, for a [`Registry`](crate::Registry)
+    /// whose listener is that of the filter. The rest goes on with the tracer.
+    ///
+    /// # Errors
+    ///
+    /// A test of an argument that no call has.
+    pub fn leave_to_listener(&mut self) -> Result<Vec<Box<dyn Policy>>, TrapError> {
+        let mut left = Vec::new();
+        for at in 0..self.guards.len() {
+            let others = self.traps_but(Some(at))?;
+            left.extend(self.guards[at].leave_to_listener(&others)?);
+        }
+        Ok(left)
     }
 
     /// Whether nobody is asked.
@@ -146,6 +186,11 @@ impl Judge for Guards {
 
     fn freezer(&self) -> Option<Freezer> {
         self.freezer.clone()
+    }
+
+    fn restarts(&self) -> Vec<Syscall> {
+        let calls = self.guards.iter().flat_map(|guard| guard.restarts());
+        calls.collect()
     }
 
     fn enter(&mut self, call: &TracedCall) -> Verdict {

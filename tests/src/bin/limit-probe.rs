@@ -5,6 +5,11 @@
 //! - `limit-probe again`: takes and gives back 64 MiB fifty times
 //! - `limit-probe storm`: threads at a time
 //! - `limit-probe swap`: MiB of memory that were claimed as a file
+//! - `limit-probe small`: KiB by small claims of many threads, and the errno at
+//!   the end; then the KiB that the kernel counts
+//! - `limit-probe signals`: small claims of many threads that failed while
+//!   signals came whose handler lacks `SA_RESTART`, and the last errno; then how
+//!   many claims and signals there were
 
 #![allow(unsafe_code, reason = "limits are met by raw system calls")]
 #![allow(clippy::print_stdout, reason = "the results")]
@@ -14,6 +19,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::ptr::{null, null_mut};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 
 const MIB: usize = 1 << 20;
@@ -272,6 +280,104 @@ fn again() {
     println!("done");
 }
 
+/// Threads that claim at the same time.
+const THREADS: usize = 8;
+/// A small claim: below a 256th of what the tests allow.
+const SMALL: usize = 64 << 10;
+
+fn small() {
+    let start = Barrier::new(THREADS);
+    let take_all = || {
+        start.wait();
+        let mut count = 0;
+        loop {
+            match map(SMALL, WRITE, PRIVATE) {
+                Ok(_) => count += 1,
+                Err(errno) => return (count, errno),
+            }
+        }
+    };
+    let taken: Vec<(usize, i32)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(take_all)).collect();
+        let threads = threads.into_iter().map(|thread| thread.join().unwrap());
+        threads.collect()
+    });
+    let count: usize = taken.iter().map(|it| it.0).sum();
+    let other = taken.iter().find(|it| it.1 != libc::ENOMEM);
+    let ended = other.map_or(libc::ENOMEM, |it| it.1);
+    println!("{} {ended}", count * SMALL >> 10);
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(5).unwrap().parse().unwrap();
+    println!("{} 0", pages * 4);
+}
+
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_signal(_signal: libc::c_int) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Claims of one's own, each small; how many have failed, and with what at last.
+fn claim_often(rounds: usize) -> (usize, i32) {
+    let place = map(2 * SMALL, WRITE, PRIVATE).unwrap();
+    let (mut failed, mut last) = (0, 0);
+    for _ in 0..rounds {
+        // SAFETY: within that mapping, which is this thread's own.
+        let changed = unsafe { libc::mprotect(place.cast(), SMALL, WRITE) };
+        let claims = [
+            zero_or_errno(changed),
+            map(SMALL, WRITE, PRIVATE).map(|place| {
+                // SAFETY: the mapping that was just made.
+                unsafe { libc::munmap(place.cast(), SMALL) };
+            }),
+        ];
+        for errno in claims.into_iter().filter_map(Result::err) {
+            (failed, last) = (failed + 1, errno);
+        }
+    }
+    (failed, last)
+}
+
+fn signals() {
+    const ROUNDS: usize = 1000;
+    let handler: extern "C" fn(libc::c_int) = count_signal;
+    // SAFETY: an action of zeroes has no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the handler only counts.
+    unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, null_mut()) };
+    let working = AtomicUsize::new(THREADS);
+    let end = Barrier::new(THREADS + 1);
+    let (say, hear) = channel();
+    let results: Vec<(usize, i32)> = thread::scope(|scope| {
+        let claims = || {
+            // SAFETY: no arguments.
+            say.send(unsafe { libc::pthread_self() }).unwrap();
+            let result = claim_often(ROUNDS);
+            working.fetch_sub(1, Ordering::Relaxed);
+            // No signal is sent to a thread that is gone.
+            end.wait();
+            result
+        };
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(claims)).collect();
+        let ids: Vec<libc::pthread_t> = hear.iter().take(THREADS).collect();
+        while working.load(Ordering::Relaxed) > 0 {
+            for &id in &ids {
+                // SAFETY: they end only once all have done their work.
+                unsafe { libc::pthread_kill(id, libc::SIGUSR1) };
+            }
+        }
+        end.wait();
+        let threads = threads.into_iter().map(|thread| thread.join().unwrap());
+        threads.collect()
+    });
+    let failed: usize = results.iter().map(|it| it.0).sum();
+    let last = results.iter().map(|it| it.1).max().unwrap_or(0);
+    println!("{failed} {last}");
+    let claims = 2 * ROUNDS * THREADS;
+    println!("{claims} {}", SIGNALS.load(Ordering::Relaxed));
+}
+
 fn storm() {
     let mut threads = 0;
     while threads < MOST {
@@ -299,6 +405,8 @@ fn main() {
         (Some("again"), _) => again(),
         (Some("storm"), _) => storm(),
         (Some("swap"), _) => swap(),
+        (Some("small"), _) => small(),
+        (Some("signals"), _) => signals(),
         _ => std::process::exit(2),
     }
 }

@@ -1,0 +1,430 @@
+//! What is claimed, by whom, and whether there is room for more.
+
+use std::collections::BTreeMap;
+
+use nucleus_seccomp::SeccompData;
+
+use super::WhenFull;
+use super::claim::{Claims, Growth, Small};
+use super::figures;
+use super::spaces::{Heap, Key, Spaces};
+use crate::callback::Context;
+use crate::{Errno, Task, TracedCall, Verdict};
+
+/// The counts of a limit on memory. Nothing here waits for a thread to stop or
+/// to go on.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    limit: u64,
+    when_full: WhenFull,
+    pub(super) tightened: Context,
+    claims: Claims,
+    /// Each thread's process.
+    threads: BTreeMap<u32, u32>,
+    spaces: Spaces,
+    /// Claims that were let go and may not be in the kernel's figures yet.
+    under_way: BTreeMap<u32, Claim>,
+    /// Forks that were let go.
+    forks: BTreeMap<u32, Fork>,
+    /// Shared anonymous memory.
+    shared: u64,
+    /// Threads that were let map a file to share, and their processes.
+    mapping: BTreeMap<u32, u32>,
+    /// System V segments. They outlive their makers, up to the end.
+    segments: u64,
+    pub(super) denied: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    call: u32,
+    /// `None` of what several may share.
+    space: Option<Key>,
+    bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fork {
+    /// Of the parent.
+    space: Option<Key>,
+    /// What the child will count for.
+    bytes: u64,
+    /// It will have that very space.
+    shares: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(limit: u64, when_full: WhenFull) -> Self {
+        Self {
+            limit,
+            when_full,
+            tightened: Context::default(),
+            claims: Claims::new(),
+            threads: BTreeMap::new(),
+            spaces: Spaces::default(),
+            under_way: BTreeMap::new(),
+            forks: BTreeMap::new(),
+            shared: 0,
+            mapping: BTreeMap::new(),
+            segments: 0,
+            denied: 0,
+        }
+    }
+
+    fn most(&self) -> u64 {
+        self.limit.min(self.tightened.memory())
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        let forks = self.forks.values().map(|fork| fork.bytes);
+        let spaces = self.spaces.bytes();
+        spaces
+            .chain(forks)
+            .fold(self.shared + self.segments, u64::saturating_add)
+    }
+
+    /// Decides on a call of a thread that stands still in it.
+    pub(super) fn enter(&mut self, call: &TracedCall) -> Verdict {
+        self.under_way.remove(&call.task.thread);
+        let Some(growth) = self.claims.of(call, &self.spaces) else {
+            return Verdict::Go;
+        };
+        let bytes = match growth {
+            Growth::Private(bytes) | Growth::Heap { bytes, .. } => {
+                bytes.saturating_mul(self.copies(call.task.process))
+            }
+            Growth::Shared(bytes) | Growth::Segment(bytes) | Growth::Fork { bytes, .. } => bytes,
+            Growth::File => 0,
+        };
+        if bytes == 0 || self.fits(bytes) {
+            self.grant(call, growth)
+        } else {
+            self.refuse(growth)
+        }
+    }
+
+    /// The same of a thread that is known by its id alone; `None` where nobody
+    /// knows it.
+    pub(super) fn enter_thread(&mut self, thread: u32, data: SeccompData) -> Option<Verdict> {
+        let process = *self.threads.get(&thread)?;
+        let task = Task { thread, process };
+        Some(self.enter(&TracedCall { task, data }))
+    }
+
+    /// How often what is claimed for a process will be there: forks that are
+    /// under way may copy it.
+    fn copies(&self, process: u32) -> u64 {
+        let space = self.spaces.of(process);
+        let copies = |fork: &&Fork| fork.space == space && !fork.shares;
+        self.forks.values().filter(copies).fold(1, |sum, _| sum + 1)
+    }
+
+    /// Counts what a process claims, and for each fork that is under way.
+    fn count(&mut self, process: u32, bytes: u64) {
+        let space = self.spaces.of(process);
+        if let Some(space) = self.spaces.of_mut(process) {
+            space.bytes = space.bytes.saturating_add(bytes);
+        }
+        for fork in self.forks.values_mut() {
+            if fork.space == space && !fork.shares {
+                fork.bytes = fork.bytes.saturating_add(bytes);
+            }
+        }
+    }
+
+    fn fits(&mut self, bytes: u64) -> bool {
+        if self.has_room(bytes) {
+            return true;
+        }
+        if bytes > self.most() {
+            return false;
+        }
+        self.reconcile(self.shared > 0);
+        self.has_room(bytes)
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.most()
+    }
+
+    /// Takes over the kernel's figures, and adds what they may lack.
+    fn reconcile(&mut self, with_shared: bool) {
+        // First: what is over by now is in figures that are read later.
+        self.under_way
+            .retain(|&thread, claim| !figures::waits_elsewhere(thread, claim.call));
+        let mut shared = BTreeMap::new();
+        let processes: Vec<_> = self.spaces.processes().collect();
+        for process in processes {
+            if let Some(bytes) = figures::writable(process)
+                && let Some(space) = self.spaces.of_mut(process)
+            {
+                space.bytes = bytes;
+            }
+            if with_shared {
+                figures::add_shared(process, &mut shared);
+            }
+        }
+        self.shared = shared
+            .values()
+            .fold(0, |sum, &size| size.saturating_add(sum));
+        for claim in self.under_way.values() {
+            match claim.space.and_then(|key| self.spaces.get_mut(key)) {
+                Some(space) => space.bytes = space.bytes.saturating_add(claim.bytes),
+                None => self.shared = self.shared.saturating_add(claim.bytes),
+            }
+        }
+    }
+
+    /// What a thread was about is over.
+    fn gone(&mut self, thread: u32) {
+        self.under_way.remove(&thread);
+        self.forks.remove(&thread);
+        self.mapping.remove(&thread);
+    }
+
+    /// After a file was mapped: it was /dev/zero if another thread has put
+    /// that in place of what was seen. Memory beyond the limit is the end then.
+    fn look_again(&mut self, process: u32) {
+        let mut shared = BTreeMap::new();
+        figures::add_shared(process, &mut shared);
+        if shared.is_empty() {
+            return;
+        }
+        self.reconcile(true);
+        if !self.has_room(0) {
+            self.denied += 1;
+            // Its thread stands still, so that the number is its own.
+            let number = rustix::process::Pid::from_raw(process.cast_signed());
+            let killed = number
+                .map(|number| rustix::process::kill_process(number, rustix::process::Signal::KILL));
+            debug_assert_eq!(killed, Some(Ok(())), "a process that stands still");
+        }
+    }
+
+    fn grant(&mut self, call: &TracedCall, growth: Growth) -> Verdict {
+        let Task { thread, process } = call.task;
+        let space = self.spaces.of(process);
+        let bytes = match growth {
+            Growth::Fork { bytes, shares } => {
+                let fork = Fork {
+                    space,
+                    bytes,
+                    shares,
+                };
+                self.forks.insert(thread, fork);
+                return Verdict::GoAndTell;
+            }
+            Growth::Segment(bytes) => {
+                self.segments += bytes;
+                return Verdict::Go;
+            }
+            Growth::File => {
+                self.mapping.insert(thread, process);
+                return Verdict::GoAndTell;
+            }
+            Growth::Heap { bytes, before, end } => {
+                if let Some(space) = self.spaces.of_mut(process) {
+                    space.heap = Some(Heap { end, ..before });
+                }
+                self.count(process, bytes);
+                bytes
+            }
+            Growth::Private(bytes) => {
+                self.count(process, bytes);
+                bytes
+            }
+            Growth::Shared(bytes) => {
+                self.shared += bytes;
+                let claim = Claim {
+                    call: call.data.nr,
+                    space: None,
+                    bytes,
+                };
+                self.under_way.insert(thread, claim);
+                return Verdict::GoAndTell;
+            }
+        };
+        let claim = Claim {
+            call: call.data.nr,
+            space,
+            bytes,
+        };
+        self.under_way.insert(thread, claim);
+        // For a small one the second stop costs more than to count it twice
+        // where the figures are taken at that very moment.
+        if bytes > Small::most(self.limit) {
+            Verdict::GoAndTell
+        } else {
+            Verdict::Go
+        }
+    }
+
+    fn refuse(&mut self, growth: Growth) -> Verdict {
+        self.denied += 1;
+        match (self.when_full, growth) {
+            (WhenFull::Kill, _) => Verdict::Kill,
+            // brk(2) of the kernel fails by returning the end as it is.
+            (_, Growth::Heap { before, .. }) => Verdict::Value(before.end.cast_signed()),
+            _ => Verdict::Errno(Errno::NOMEM),
+        }
+    }
+
+    pub(super) fn report(&self, option: &str) -> Vec<String> {
+        if self.denied == 0 {
+            return Vec::new();
+        }
+        let what = match self.when_full {
+            WhenFull::Refuse => "claims of memory refused",
+            WhenFull::Kill => "processes killed for memory",
+        };
+        vec![format!("{} {what} at {option}", self.denied)]
+    }
+
+    /// A call of this thread is over that the judge wanted to hear of.
+    pub(super) fn over(&mut self, thread: u32) {
+        let mapped = self.mapping.get(&thread).copied();
+        self.gone(thread);
+        if let Some(process) = mapped {
+            self.look_again(process);
+        }
+    }
+
+    pub(super) fn born(&mut self, child: Task, parent: Option<Task>) {
+        self.threads.insert(child.thread, child.process);
+        if !child.leads() {
+            return;
+        }
+        let fork = parent.and_then(|parent| Some((parent, self.forks.remove(&parent.thread)?)));
+        match fork {
+            Some((parent, Fork { shares: true, .. })) => {
+                self.spaces.share(child.process, parent.process);
+            }
+            Some((parent, Fork { bytes, .. })) => {
+                let heap = self.spaces.get(parent.process).and_then(|space| space.heap);
+                self.spaces.add(child.process, bytes, heap);
+            }
+            None => {
+                let bytes = figures::writable(child.process).unwrap_or(0);
+                self.spaces.add(child.process, bytes, None);
+            }
+        }
+    }
+
+    /// Whether there is room for the new program of a process.
+    pub(super) fn executed(&mut self, process: u32, former: u32) -> bool {
+        self.threads.remove(&former);
+        self.threads.insert(process, process);
+        self.gone(former);
+        let bytes = figures::writable(process).unwrap_or(0);
+        self.spaces.add(process, bytes, None);
+        // The kernel has mapped the program without a call to refuse.
+        let fits = self.fits(0);
+        self.denied += u64::from(!fits);
+        fits
+    }
+
+    pub(super) fn ended(&mut self, task: Task) {
+        self.threads.remove(&task.thread);
+        self.gone(task.thread);
+        if task.leads() {
+            self.spaces.leave(task.process);
+            if self.spaces.is_empty() {
+                self.shared = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{everywhere, figures};
+
+    /// No process has such an id, so that only what is told here counts.
+    const PROCESS: u32 = u32::MAX - 8;
+    const PAGES: u64 = 100;
+
+    fn page() -> u64 {
+        figures::whole_pages(1)
+    }
+
+    fn task(thread: u32) -> Task {
+        Task {
+            thread,
+            process: PROCESS,
+        }
+    }
+
+    fn call(thread: u32, name: &str, args: [u64; 6]) -> TracedCall {
+        let call = everywhere(name).next().expect("in a table");
+        let data = SeccompData {
+            nr: call.number(),
+            arch: call.arch().audit(),
+            instruction_pointer: 0,
+            args,
+        };
+        let task = task(thread);
+        TracedCall { task, data }
+    }
+
+    fn map(thread: u32, pages: u64) -> TracedCall {
+        call(thread, "mmap", [0, pages * page(), 3, 0x22, 0, 0])
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(PAGES * page(), WhenFull::Refuse);
+        ledger.born(task(PROCESS), None);
+        ledger.born(task(PROCESS + 1), Some(task(PROCESS)));
+        ledger
+    }
+
+    #[track_caller]
+    fn assert_used(ledger: &Ledger, pages: u64) {
+        assert_eq!(ledger.used(), pages * page());
+    }
+
+    #[test]
+    fn what_is_claimed_while_a_fork_is_under_way_counts_for_the_child_too() {
+        let mut ledger = ledger();
+        assert!(ledger.enter(&map(PROCESS, 10)).goes());
+        let fork = call(PROCESS, "fork", [0; 6]);
+        assert_eq!(ledger.enter(&fork), Verdict::GoAndTell);
+        assert_used(&ledger, 20);
+        assert!(ledger.enter(&map(PROCESS + 1, 10)).goes());
+        assert_used(&ledger, 40);
+        // It would be there twice.
+        let refused = Verdict::Errno(Errno::NOMEM);
+        assert_eq!(ledger.enter(&map(PROCESS + 1, 40)), refused);
+        let child = Task {
+            thread: PROCESS + 2,
+            process: PROCESS + 2,
+        };
+        ledger.born(child, Some(task(PROCESS)));
+        assert_used(&ledger, 40);
+        assert!(ledger.enter(&map(PROCESS + 1, 40)).goes());
+        assert_used(&ledger, 80);
+        ledger.ended(child);
+        ledger.ended(task(PROCESS + 1));
+        ledger.ended(task(PROCESS));
+        assert_used(&ledger, 0);
+    }
+
+    #[test]
+    fn a_thread_is_known_from_its_birth_to_its_end() {
+        let mut ledger = ledger();
+        let claim = map(0, 1).data;
+        let goes = |ledger: &mut Ledger, thread| {
+            let verdict = ledger.enter_thread(thread, claim);
+            verdict.map(Verdict::goes)
+        };
+        assert_eq!(goes(&mut ledger, PROCESS + 1), Some(true));
+        assert_eq!(goes(&mut ledger, PROCESS + 2), None);
+        // It executes a program, and has the process's id from then on.
+        assert!(ledger.executed(PROCESS, PROCESS + 1));
+        assert_eq!(goes(&mut ledger, PROCESS + 1), None);
+        assert_eq!(goes(&mut ledger, PROCESS), Some(true));
+        ledger.ended(task(PROCESS));
+        assert_eq!(goes(&mut ledger, PROCESS), None);
+        assert_used(&ledger, 0);
+    }
+}
