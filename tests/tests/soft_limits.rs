@@ -9,20 +9,31 @@
 use std::path::Path;
 use std::process::Output;
 
-use nucleus_tests::anybody::{Anybody, NOBODY};
+use nucleus_tests::anybody::{Anybody, NOBODY, users};
 use nucleus_tests::nucleus::Said as _;
 use nucleus_tests::require;
 
 /// A run in the host's view with these limits; `None`, aloud, where this user
 /// has cgroups of its own.
 fn run(limits: &[&str], command: &[&str]) -> Option<Output> {
-    let place = Anybody::new();
-    place.add("probe", Path::new(env!("CARGO_BIN_EXE_limit-probe")));
     let user = if rustix::process::geteuid().is_root() {
         NOBODY
     } else {
         0
     };
+    run_as(user, limits, command)
+}
+
+/// The same as each user that this process can be, where it has no cgroups.
+fn run_as_all(limits: &[&str], command: &[&str]) -> Vec<Output> {
+    let users = users().into_iter();
+    let outputs = users.filter_map(|user| run_as(user.unwrap_or(0), limits, command));
+    outputs.collect()
+}
+
+fn run_as(user: u32, limits: &[&str], command: &[&str]) -> Option<Output> {
+    let place = Anybody::new();
+    place.add("probe", Path::new(env!("CARGO_BIN_EXE_limit-probe")));
     let words = [&["run", "--host"], limits, &["--"], command].concat();
     let output = place.nucleus(user, &words);
     if !output.err().contains("is enforced by the supervisor") {
@@ -115,6 +126,37 @@ fn memory_that_is_given_back_can_be_had_again() {
     };
     assert_eq!(output.out(), "done\n", "{}", output.err());
     assert!(!output.err().contains("refused"), "{}", output.err());
+}
+
+/// Each claim waits for its judge, and is interrupted by handlers that want no
+/// call to be made again.
+#[test]
+fn no_claim_fails_for_a_signal() {
+    require!(ptrace);
+    for output in run_as_all(&["--memory", "128M"], &["./probe", "signals"]) {
+        let [failed, (claims, signals)] = numbers(&output)[..] else {
+            panic!("{output:?}");
+        };
+        assert_eq!(failed, (0, 0), "failed claims, and the last errno");
+        assert!(claims > 10_000 && signals > 500, "{claims} {signals}");
+        assert!(!output.err().contains("refused"), "{}", output.err());
+    }
+}
+
+#[test]
+fn small_claims_of_many_threads_end_at_the_limit() {
+    require!(ptrace);
+    const KIB: u64 = 1 << 10;
+    for output in run_as_all(&["--memory", "128M"], &["./probe", "small"]) {
+        let [(claimed, ended), (counted, _)] = numbers(&output)[..] else {
+            panic!("{output:?}");
+        };
+        assert_eq!(ended, libc::ENOMEM);
+        assert!(counted <= 128 * KIB, "{counted} KiB");
+        assert!(claimed > 100 * KIB, "{claimed} KiB");
+        let said = output.err();
+        assert!(said.contains("8 claims of memory refused at --memory 128M\n"));
+    }
 }
 
 #[test]

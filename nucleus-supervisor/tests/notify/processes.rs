@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use nucleus_supervisor::{ProcessTable, Reply, Request};
+use nucleus_supervisor::{Listener, ProcessTable, Reply, Request};
 
 use crate::{answer, bare, one, shell, start, supervised};
 
@@ -60,4 +60,14 @@ fn threads_share_the_state_of_their_process() {
     });
     assert_eq!(results, [Ok(own); 2]);
     assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_filter_has_one_listener() {
+    assert!(Listener::can_be_had());
+    let registry = one("mkdir", |_: &Request| answer(Reply::Value(0)));
+    let (within, _) = supervised(registry, Listener::can_be_had);
+    assert!(!within);
+    // Trying has left nothing behind.
+    assert!(Listener::can_be_had());
 }
