@@ -86,9 +86,11 @@ pub(crate) type Hears = Arc<dyn Fn(&Denied<'_>) + Send + Sync>;
 pub(crate) struct Asks {
     /// Whether a call is one of them.
     pub(crate) concerns: Box<dyn Fn(&SeccompData) -> bool + Send + Sync>,
-    /// The answer; is told the program's process id.
-    pub(crate) answer: Box<dyn Fn(&Request, u32) -> Reply + Send + Sync>,
+    pub(crate) answer: ProfileAnswer,
 }
+
+/// Answers a request; is told the program's process id.
+pub(crate) type ProfileAnswer = Box<dyn Fn(&Request, u32) -> Reply + Send + Sync>;
 
 impl Supervision {
     /// Prepares what the rules need.
@@ -100,7 +102,7 @@ impl Supervision {
             ..
         } = rules;
         let mut guards = Guards::new(guards);
-        // What the tracer does as well is worth no error.
+        // Where there can be none, the tracer judges all.
         if !guards.is_empty() && (!policies.is_empty() || Listener::can_be_had()) {
             policies.extend(guards.leave_to_listener()?);
         }

@@ -1,6 +1,6 @@
 //! What is claimed, by whom, and whether there is room for more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nucleus_seccomp::SeccompData;
 
@@ -32,7 +32,10 @@ pub(super) struct Ledger {
     mapping: BTreeMap<u32, u32>,
     /// System V segments. They outlive their makers, up to the end.
     segments: u64,
-    pub(super) denied: u64,
+    /// Processes that are killed for what they claim, and not gone yet.
+    doomed: BTreeSet<u32>,
+    /// Refused claims, or killed processes.
+    denied: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,7 @@ impl Ledger {
             shared: 0,
             mapping: BTreeMap::new(),
             segments: 0,
+            doomed: BTreeSet::new(),
             denied: 0,
         }
     }
@@ -99,7 +103,7 @@ impl Ledger {
         if bytes == 0 || self.fits(bytes) {
             self.grant(call, growth)
         } else {
-            self.refuse(growth)
+            self.refuse(call.task.process, growth)
         }
     }
 
@@ -192,7 +196,7 @@ impl Ledger {
         }
         self.reconcile(true);
         if !self.has_room(0) {
-            self.denied += 1;
+            self.dooms(process);
             // Its thread stands still, so that the number is its own.
             let number = rustix::process::Pid::from_raw(process.cast_signed());
             let killed = number
@@ -259,14 +263,22 @@ impl Ledger {
         }
     }
 
-    fn refuse(&mut self, growth: Growth) -> Verdict {
+    fn refuse(&mut self, process: u32, growth: Growth) -> Verdict {
+        if self.when_full == WhenFull::Kill {
+            self.dooms(process);
+            return Verdict::Kill;
+        }
         self.denied += 1;
-        match (self.when_full, growth) {
-            (WhenFull::Kill, _) => Verdict::Kill,
+        match growth {
             // brk(2) of the kernel fails by returning the end as it is.
-            (_, Growth::Heap { before, .. }) => Verdict::Value(before.end.cast_signed()),
+            Growth::Heap { before, .. } => Verdict::Value(before.end.cast_signed()),
             _ => Verdict::Errno(Errno::NOMEM),
         }
+    }
+
+    /// A process is killed; each counts once, whichever of its threads claims.
+    fn dooms(&mut self, process: u32) {
+        self.denied += u64::from(self.doomed.insert(process));
     }
 
     pub(super) fn report(&self, option: &str) -> Vec<String> {
@@ -319,7 +331,9 @@ impl Ledger {
         self.spaces.add(process, bytes, None);
         // The kernel has mapped the program without a call to refuse.
         let fits = self.fits(0);
-        self.denied += u64::from(!fits);
+        if !fits {
+            self.dooms(process);
+        }
         fits
     }
 
@@ -327,6 +341,7 @@ impl Ledger {
         self.threads.remove(&task.thread);
         self.gone(task.thread);
         if task.leads() {
+            self.doomed.remove(&task.process);
             self.spaces.leave(task.process);
             if self.spaces.is_empty() {
                 self.shared = 0;

@@ -68,7 +68,7 @@ fn interrupted_read(restarts: Vec<Syscall>) -> i32 {
     let signals = thread::spawn(move || -> PipeWriter {
         // It has a handler, which it has just tried.
         handled.read_exact(&mut [0]).unwrap();
-        while !stat(pid).is_some_and(|stat| stat.state == 'S') {
+        while stat(pid).unwrap().state != 'S' {
             thread::yield_now();
         }
         let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();

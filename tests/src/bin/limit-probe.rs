@@ -305,7 +305,7 @@ fn small() {
     let count: usize = taken.iter().map(|it| it.0).sum();
     let other = taken.iter().find(|it| it.1 != libc::ENOMEM);
     let ended = other.map_or(libc::ENOMEM, |it| it.1);
-    println!("{} {ended}", count * SMALL >> 10);
+    println!("{} {ended}", count * SMALL / 1024);
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').nth(5).unwrap().parse().unwrap();
     println!("{} 0", pages * 4);
