@@ -5,9 +5,10 @@
     reason = "what the helpers cannot do fails the test that asked for it"
 )]
 
-use std::net::TcpListener;
+use std::process::Output;
 
 use nucleus_tests::asked::{ANSWER, Place, documented};
+use nucleus_tests::net::Port;
 use nucleus_tests::nucleus::Said as _;
 use nucleus_tests::require;
 
@@ -42,11 +43,15 @@ fn allowing(place: &Place, change: &str) {
     ));
 }
 
+fn prints(output: &Output, expected: &[&str]) {
+    let lines: Vec<&str> = output.out().lines().collect();
+    assert_eq!(lines, expected, "{}", output.err());
+}
+
 #[test]
 fn the_network_is_taken_from_all_and_given_back() {
     require!(ptrace, userns, tool("python3"), userland);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = Port::open();
     for place in Place::all() {
         // The verdict on the second connection takes it away; `cat` gives it
         // back.
@@ -59,21 +64,17 @@ fn the_network_is_taken_from_all_and_given_back() {
                 *'/cat"'*) changes='{"change":"grant-network","peers":["127.0.0.0/8"]}';;
             esac"#,
         );
-        let port = port.to_string();
         let script = "python3 -c \"$0\" $1 3; cat /dev/null; python3 -c \"$0\" $1 1";
-        let program = ["/bin/sh", "-c", script, CONNECTS, &port];
+        let program = ["/bin/sh", "-c", script, CONNECTS, &port.number()];
         let output = place.run(&["--net-allow", "127.0.0.1"], &program);
-        let lines: Vec<&str> = output.out().lines().collect();
-        let expected = ["ok", "EACCES", "EACCES", "EACCES", "ok", "ok"];
-        assert_eq!(lines, expected, "{}", output.err());
+        prints(&output, &["ok", "EACCES", "EACCES", "EACCES", "ok", "ok"]);
     }
 }
 
 #[test]
 fn what_is_taken_from_a_process_is_taken_from_its_children_alone() {
     require!(ptrace, userns, tool("python3"), userland);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = Port::open();
     for place in Place::all() {
         allowing(
             &place,
@@ -84,15 +85,12 @@ fn what_is_taken_from_a_process_is_taken_from_its_children_alone() {
                     seen=x;;
             esac"#,
         );
-        let port = port.to_string();
         let script = "python3 -c \"$0\" $1 2; python3 -c \"$0\" $1 1";
-        let program = ["/bin/sh", "-c", script, CONNECTS, &port];
+        let program = ["/bin/sh", "-c", script, CONNECTS, &port.number()];
         // Not even asked about processes.
         let options = ["--net-allow", "127.0.0.1", "--policy-asks", "network"];
         let output = place.run(&options, &program);
-        let lines: Vec<&str> = output.out().lines().collect();
-        let expected = ["EACCES", "EACCES", "EACCES", "ok", "ok"];
-        assert_eq!(lines, expected, "{}", output.err());
+        prints(&output, &["EACCES", "EACCES", "EACCES", "ok", "ok"]);
     }
 }
 
@@ -114,7 +112,7 @@ fn paths_are_taken_away_and_given_back() {
         let lines: Vec<&str> = output.out().lines().collect();
         let (user, group) = (lines[1], lines[4]);
         let expected = ["sandbox", user, "denied", "denied", group, "sandbox"];
-        assert_eq!(lines, expected, "{}", output.err());
+        prints(&output, &expected);
         assert!(output.err().contains("mv: cannot"), "{}", output.err());
     }
 }
@@ -207,16 +205,14 @@ fn changes_come_without_a_verdict_too() {
 #[test]
 fn the_documented_policy_takes_the_network_from_who_was_told_a_secret() {
     require!(ptrace, userns, tool("python3"), userland);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
+    let port = Port::open();
     for place in Place::all() {
         place.write("policy.py", &documented("python", 1));
         place.policy("exec python3 policy.py");
         place.write("gpg", "#!/bin/sh\n");
         let script = "python3 -c \"$0\" $1 1; ./gpg; python3 -c \"$0\" $1 1";
-        let program = ["sh", "-c", script, CONNECTS, &port];
+        let program = ["sh", "-c", script, CONNECTS, &port.number()];
         let output = place.run(&["--net-allow", "127.0.0.1"], &program);
-        let lines: Vec<&str> = output.out().lines().collect();
-        assert_eq!(lines, ["ok", "ok", "EACCES", "EACCES"], "{}", output.err());
+        prints(&output, &["ok", "ok", "EACCES", "EACCES"]);
     }
 }

@@ -71,8 +71,9 @@ fn nothing_is_left(place: &Place, options: &[&str]) {
     assert!(!mounts.contains(" - tmpfs sandbox "), "{mounts}");
 }
 
-#[test]
-fn nothing_is_left_of_a_killed_overlay() {
+/// Kills it with these options of a root file system, and what there is to see
+/// `after` that.
+fn kill_with_image(options: &[&str], after: impl Fn(&Place, &[&str])) {
     require!(
         root,
         userns,
@@ -81,34 +82,29 @@ fn nothing_is_left_of_a_killed_overlay() {
         userland,
         tool("busybox")
     );
+    let image = [&["--rootfs", "image"], options].concat();
     for user in USERS {
         let place = place(user);
-        let image = ["--rootfs", "image", "--rootfs-mode", "overlay"];
         nothing_is_left(&place, &image);
+        after(&place, &image);
     }
+}
+
+#[test]
+fn nothing_is_left_of_a_killed_overlay() {
+    kill_with_image(&["--rootfs-mode", "overlay"], |_place, _image| {});
 }
 
 /// A layer that is kept is there after a kill, and free.
 #[test]
 fn a_kept_layer_outlives_a_kill() {
-    require!(
-        root,
-        userns,
-        mapped_ids,
-        kernel(6, 6),
-        userland,
-        tool("busybox")
-    );
-    for user in USERS {
-        let place = place(user);
-        let image = ["--rootfs", "image", "--rootfs-upper", "upper"];
-        nothing_is_left(&place, &image);
-        let write = [&image[..], &["--", "sh", "-c", "echo kept >/new"]].concat();
+    kill_with_image(&["--rootfs-upper", "upper"], |place, image| {
+        let write = [image, &["--", "sh", "-c", "echo kept >/new"]].concat();
         place.run(&write).code(0);
-        nothing_is_left(&place, &image);
-        let read = [&image[..], &["--", "cat", "/new"]].concat();
+        nothing_is_left(place, image);
+        let read = [image, &["--", "cat", "/new"]].concat();
         let found = place.run(&read).code(0).out().to_owned();
         // Each of the killed ones may have written there.
         assert!(["kept\n", "x\n"].contains(&found.as_str()), "{found:?}");
-    }
+    });
 }
