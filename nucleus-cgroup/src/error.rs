@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::controller::{self, Controller};
@@ -148,6 +148,16 @@ pub enum Error {
         needed: Vec<Controller>,
         /// Every cgroup looked at, the own one first.
         tried: Vec<(PathBuf, Rejection)>,
+    },
+    /// No systemd manager of the user is there to be asked.
+    #[error("{}", no_manager(*uid, socket, *booted))]
+    NoManager {
+        /// The user.
+        uid: u32,
+        /// Where its socket would be.
+        socket: PathBuf,
+        /// Whether systemd runs this host (sd_booted(3)).
+        booted: bool,
     },
     /// The user's systemd manager could not be talked to.
     #[error("cannot {doing} systemd at {}", socket.display())]
@@ -315,6 +325,18 @@ fn mounted_at(mount_point: Option<&PathBuf>) -> String {
     mount_point.map_or_else(String::new, |path| {
         format!(" (mounted at {})", path.display())
     })
+}
+
+fn no_manager(uid: u32, socket: &Path, booted: bool) -> String {
+    let socket = socket.display();
+    if booted {
+        format!(
+            "nothing serves {socket}: no systemd manager runs for user {uid}; log in as that user \
+             (su and sudo do not), or have an administrator run loginctl enable-linger {uid}"
+        )
+    } else {
+        format!("nothing serves {socket}: this host is not run by systemd")
+    }
 }
 
 fn no_place(needed: &[Controller], tried: &[(PathBuf, Rejection)]) -> String {

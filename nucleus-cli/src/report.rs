@@ -11,7 +11,9 @@ use crate::terminal;
 /// that runs, so a failed write is let go.
 pub(crate) fn note(message: impl Display) {
     let end = if terminal::is_raw() { "\r\n" } else { "\n" };
-    drop(write!(std::io::stderr(), "nucleus: {message}{end}"));
+    // In one piece: several runs may share it.
+    let line = format!("nucleus: {message}{end}");
+    drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
 /// Prints an error with its causes on one line, outermost first.

@@ -51,6 +51,9 @@ pub enum Cgroups {
     /// Version 1 controllers, and version 2 without any at
     /// `/sys/fs/cgroup/unified`.
     Hybrid,
+    /// Version 2, which systemd divides: it is the first process of the
+    /// machine, and a manager of the user with id 1000 runs.
+    Systemd,
 }
 
 /// One program to run.

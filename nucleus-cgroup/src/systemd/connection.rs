@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use super::wire::{FIXED, Kind, Message, Method, Writer, rest};
 use crate::Error;
 
-/// How long one request may take altogether.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one request may take altogether: as long as a manager itself
+/// waits for what it starts (`DefaultTimeoutStartSec=`). One that twenty ask at
+/// once, on a slow machine, took half a minute.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The longest line that a server says before the first message.
 const LONGEST_LINE: usize = 1024;

@@ -12,6 +12,7 @@ mod wire;
 
 use std::env;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use self::connection::{Connection, malformed};
@@ -64,17 +65,40 @@ pub fn enter_scope(host: &Host) -> Result<String, Error> {
         .filter(|folder| Path::new(folder).is_absolute())
         .map_or_else(|| PathBuf::from(format!("/run/user/{uid}")), PathBuf::from);
     let name = name()?;
-    let connection = match Connection::open(&runtime.join("systemd/private"), uid) {
-        Ok(connection) => connection,
-        Err(error) => on_the_bus(&runtime.join("bus"), uid).map_err(|_worse| error)?,
-    };
-    start(connection, &name)?;
+    start(reach(&runtime, uid)?, &name)?;
     let own = Host::detect()?.own()?.path().to_owned();
     if own.file_name() == Some(OsStr::new(&name)) {
         Ok(name)
     } else {
         Err(Error::NotMoved { scope: name, own })
     }
+}
+
+/// Connects to the manager whose sockets are in a folder.
+fn reach(runtime: &Path, uid: u32) -> Result<Connection, Error> {
+    let private = runtime.join("systemd/private");
+    let direct = match Connection::open(&private, uid) {
+        Ok(connection) => return Ok(connection),
+        Err(error) => error,
+    };
+    on_the_bus(&runtime.join("bus"), uid).map_err(|by_bus| {
+        match (is_served(&direct), is_served(&by_bus)) {
+            (true, _) => direct,
+            (false, true) => by_bus,
+            (false, false) => Error::NoManager {
+                uid,
+                socket: private,
+                // sd_booted(3).
+                booted: Path::new("/run/systemd/system").is_dir(),
+            },
+        }
+    })
+}
+
+/// Whether something is at the socket that could not be talked to.
+fn is_served(error: &Error) -> bool {
+    const NOTHING: [ErrorKind; 2] = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+    !matches!(error, Error::Systemd { source, .. } if NOTHING.contains(&source.kind()))
 }
 
 fn on_the_bus(socket: &Path, uid: u32) -> Result<Connection, Error> {

@@ -192,6 +192,28 @@ fn nobody_else_is_asked() {
 }
 
 #[test]
+fn a_user_without_a_manager_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    let none = reach(folder.path(), own).unwrap_err();
+    let private = folder.path().join("systemd/private");
+    assert!(
+        matches!(&none, Error::NoManager { uid, socket, .. } if *uid == own && *socket == private),
+        "{none}"
+    );
+    // One that does not talk is another matter.
+    let socket = folder.path().join("bus");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = thread::spawn(move || drop(listener.accept().unwrap()));
+    let silent = reach(folder.path(), own).unwrap_err();
+    server.join().unwrap();
+    assert!(
+        matches!(&silent, Error::Systemd { socket: at, .. } if *at == socket),
+        "{silent}"
+    );
+}
+
+#[test]
 fn limits_on_this_process_are_not_left() {
     let tree = tempfile::tempdir().unwrap();
     let check = |own: &str, limited: &str, expected: Option<&str>| {

@@ -73,6 +73,12 @@ pub(crate) const GROUPS: &[Group] = &[
         tests: Some("(^nucleus-cgroup|::cgroup::|version_1|hybrid|doctor)"),
         ..PLAIN
     },
+    Group {
+        name: "systemd",
+        cgroups: Cgroups::Systemd,
+        tests: Some("^nucleus-tests::systemd::"),
+        ..PLAIN
+    },
 ];
 
 impl Group {

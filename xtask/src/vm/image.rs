@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use nucleus_tests::vm::{JOB, Job};
+use nucleus_tests::vm::{Cgroups, JOB, Job};
 
 use crate::build::Built;
 use crate::shell;
 use crate::vm::cpio::Archive;
 use crate::vm::kernel::Unpacked;
 use crate::vm::tree::{Tree, stripped};
-use crate::vm::{modules, userland};
+use crate::vm::{modules, systemd, userland};
 
 /// What all guests of a run share.
 pub(crate) struct Layers {
     userland: PathBuf,
+    /// Where it is installed.
+    systemd: Option<PathBuf>,
     tests: PathBuf,
     /// The path of `nucleus`, on the host and in the guest.
     pub(crate) nucleus: String,
@@ -28,6 +30,7 @@ impl Layers {
         let layers = directory.join("layers");
         Ok(Self {
             userland: userland::layer(&layers).context("collecting the guest's programs")?,
+            systemd: systemd::layer(&layers).context("collecting systemd")?,
             tests: tests(built, directory, &layers).context("collecting the tests")?,
             nucleus: super::text(&built.nucleus)?,
         })
@@ -38,7 +41,14 @@ impl Layers {
     pub(crate) fn image(&self, kernel: &Unpacked, job: &Job, path: &Path) -> Result<()> {
         let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
         let mut out = BufWriter::new(file);
-        for layer in [&self.userland, &modules::layer(kernel)?, &self.tests] {
+        let mut layers = vec![&self.userland];
+        if job.cgroups == Cgroups::Systemd {
+            // Has some of the same files with more in them.
+            layers.push(self.systemd.as_ref().context("systemd is not installed")?);
+        }
+        let modules = modules::layer(kernel)?;
+        layers.extend([&modules, &self.tests]);
+        for layer in layers {
             let mut layer =
                 File::open(layer).with_context(|| format!("opening {}", layer.display()))?;
             std::io::copy(&mut layer, &mut out)

@@ -13,6 +13,7 @@ mod modules;
 mod qemu;
 mod report;
 mod selftest;
+mod systemd;
 mod tools;
 mod tree;
 mod userland;
@@ -27,7 +28,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use nucleus_tests::vm::{Job, Phase};
+use nucleus_tests::vm::{Cgroups, Job, Phase};
 use regex_lite::Regex;
 use rustix::fs::{FlockOperation, flock};
 
@@ -91,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .group
         .as_deref()
         .unwrap_or(if one { "plain" } else { "all" });
-    let groups = groups(name)?;
+    let mut groups = groups(name)?;
     let filter = Regex::new(args.filter.as_deref().unwrap_or_default())
         .context("the regular expression of --filter")?;
 
@@ -108,6 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         stages: Mutex::default(),
     };
     host.stage("set up the host", || tools::provide(args.setup))?;
+    let left_out = leave_out(&mut groups, name)?;
     let mut store = Store::new(&host.directory, args.refresh);
     let kernels = host.stage("find the kernels", || {
         kernels
@@ -179,6 +181,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bail!("no test matches {filter}");
     }
     host.print_stages(start);
+    for skipped in &left_out {
+        eprintln!("{skipped}");
+    }
+    totals.skipped.extend(left_out);
     for (name, how) in &totals.failures {
         eprintln!("failed: {name}: {how}");
     }
@@ -213,6 +219,25 @@ fn groups(name: &str) -> Result<Vec<&'static Group>> {
         bail!("no machine {name}; there are {} and all", names.join(", "));
     }
     Ok(groups)
+}
+
+/// Takes out the groups that need what is not installed, with a line on each;
+/// an error when none is left.
+fn leave_out(groups: &mut Vec<&'static Group>, name: &str) -> Result<Vec<String>> {
+    let lacking = systemd::missing().join(" ");
+    if lacking.is_empty() {
+        return Ok(Vec::new());
+    }
+    let why =
+        format!("not installed: {lacking}; as root: apt-get install {lacking} (or give --setup)");
+    let left_out = groups.extract_if(.., |group| group.cgroups == Cgroups::Systemd);
+    let left_out: Vec<_> = left_out
+        .map(|group| format!("SKIPPED machine {}: {why}", group.name))
+        .collect();
+    if groups.is_empty() {
+        bail!("machine {name}: {why}");
+    }
+    Ok(left_out)
 }
 
 /// Two runs at once on a small host only make each other time out.

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::shell;
+use crate::vm::systemd;
 
 /// A program and the Debian package it is in.
 const TOOLS: &[(&str, &str)] = &[
@@ -34,6 +35,7 @@ pub(crate) fn provide(install: bool) -> Result<()> {
         .collect();
     if install {
         packages.extend(WANTED.iter().filter(|package| !is_installed(package)));
+        packages.extend(systemd::missing());
     }
     if packages.is_empty() {
         return Ok(());
@@ -56,7 +58,7 @@ pub(crate) fn provide(install: bool) -> Result<()> {
     )
 }
 
-fn is_installed(package: &str) -> bool {
+pub(super) fn is_installed(package: &str) -> bool {
     Command::new("dpkg-query")
         .args(["--show", "--showformat=${db:Status-Status}", package])
         .output()

@@ -2,6 +2,7 @@
 //! share one set of libraries.
 
 use std::fs;
+use std::hash::Hash;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,17 +45,22 @@ const UNREAD: &[&str] = &[
     "/usr/share/zoneinfo",
 ];
 
+pub(super) const PASSWD: &str = "\
+root:x:0:0:root:/root:/bin/bash
+user:x:1000:1000:user:/home/user:/bin/bash
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+";
+
+pub(super) const GROUP: &str = "\
+root:x:0:
+tty:x:5:
+user:x:1000:
+nogroup:x:65534:
+";
+
 const TEXTS: &[(&str, &str)] = &[
-    (
-        "/etc/passwd",
-        "root:x:0:0:root:/root:/bin/bash\n\
-         user:x:1000:1000:user:/home/user:/bin/bash\n\
-         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    ),
-    (
-        "/etc/group",
-        "root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n",
-    ),
+    ("/etc/passwd", PASSWD),
+    ("/etc/group", GROUP),
     ("/etc/shadow", "root:*:20000:0:99999:7:::\n"),
     ("/etc/hosts", "127.0.0.1 localhost vm\n::1 localhost\n"),
     ("/etc/hostname", "vm\n"),
@@ -73,16 +79,20 @@ const TEXTS: &[(&str, &str)] = &[
 /// Looking at all of it takes seconds, so it is made again only when a package
 /// has changed since.
 pub(crate) fn layer(directory: &Path) -> Result<PathBuf> {
-    let status = fs::metadata("/var/lib/dpkg/status").context("looking at dpkg's status")?;
-    let packages = (status.size(), status.mtime(), status.mtime_nsec());
     let path = directory.join(format!(
         "userland-{:016x}.cpio",
-        super::hash(&(packages, PACKAGES, PROGRAMS, UNREAD, TEXTS))
+        super::hash(&(installation()?, PACKAGES, PROGRAMS, UNREAD, TEXTS))
     ));
     if !path.is_file() {
         collect()?.write_to(&path)?;
     }
     Ok(path)
+}
+
+/// Changes when a package is installed, removed or brought up to date.
+pub(super) fn installation() -> Result<impl Hash> {
+    let status = fs::metadata("/var/lib/dpkg/status").context("looking at dpkg's status")?;
+    Ok((status.size(), status.mtime(), status.mtime_nsec()))
 }
 
 fn collect() -> Result<Tree> {
@@ -141,7 +151,7 @@ fn packages() -> Vec<String> {
 
 /// The files of an installed package; none if it is not installed, which the
 /// tests that need it will say.
-fn files(package: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn files(package: &str) -> Result<Vec<PathBuf>> {
     let output = Command::new("dpkg-query")
         .args(["--listfiles", package])
         .output()

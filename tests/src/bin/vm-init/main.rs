@@ -3,10 +3,12 @@
 //! It sets the guest up, then starts itself again as the runner of the tests
 //! and reaps whatever loses its parent: tests look whether a process is gone,
 //! and a zombie is not. It powers the machine off when the runner has ended.
+//! Where the machine is to have systemd, all but the setting up is left to that.
 
 mod leftovers;
 mod runner;
 mod setup;
+mod systemd;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -15,15 +17,33 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use nucleus_tests::vm::{Event, JOB, Job};
+use nucleus_tests::vm::{Cgroups, Event, JOB, Job};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use rustix::system::{RebootCommand, reboot};
 
 const RUNNER: &str = "--runner";
+const SERVICE: &str = "--service";
 
 fn main() -> Result<()> {
-    if std::env::args().nth(1).as_deref() == Some(RUNNER) {
-        return runner::run(&job()?, &port()?);
+    match std::env::args().nth(1).as_deref() {
+        Some(RUNNER) => {
+            // As below a shell: a parent in the same session, else the process
+            // group of a test is an orphan and cannot be stopped from a
+            // terminal's keys.
+            rustix::process::setsid().context("starting a session")?;
+            return runner::run(&job()?, &port()?);
+        }
+        Some(SERVICE) => {
+            let job = job()?;
+            if job.shell {
+                return shell(&job);
+            }
+            return match runner::run(&job, &port()?) {
+                Ok(()) => Ok(()),
+                Err(error) => say_broken(&job, &format!("{error:#}")),
+            };
+        }
+        _ => {}
     }
     if !rustix::process::getpid().is_init() {
         bail!("this is the init of a test VM and no use elsewhere");
@@ -43,6 +63,10 @@ fn init() -> Result<()> {
     setup::load_modules()?;
     let job = job()?;
     let prepared = setup::prepare(&job);
+    let prepared = prepared.and_then(|()| match job.cgroups {
+        Cgroups::Unified | Cgroups::Hybrid => Ok(()),
+        Cgroups::Systemd => systemd::start(SERVICE).map(|never| match never {}),
+    });
     if job.shell {
         prepared?;
         return shell(&job);

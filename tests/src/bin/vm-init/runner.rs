@@ -33,9 +33,6 @@ const COMPLAINTS: &[&str] = &[
 ];
 
 pub(crate) fn run(job: &Job, port: &File) -> Result<()> {
-    // As below a shell: a parent in the same session, else the process group
-    // of a test is an orphan and cannot be stopped from a terminal's keys.
-    rustix::process::setsid().context("starting a session")?;
     let mut log = KernelLog::open()?;
     let kernel = rustix::system::uname();
     let kernel = kernel.release().to_string_lossy().into_owned();

@@ -79,6 +79,8 @@ pub(crate) fn prepare(job: &Job) -> Result<()> {
     match job.cgroups {
         Cgroups::Unified => unified_cgroups()?,
         Cgroups::Hybrid => hybrid_cgroups()?,
+        // It mounts what it finds missing.
+        Cgroups::Systemd => {}
     }
     for directory in ["/tmp", "/var/tmp"] {
         fs::create_dir_all(directory).with_context(|| format!("making {directory}"))?;
