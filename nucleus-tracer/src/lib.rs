@@ -18,7 +18,7 @@
 //! - [`Seen`]: what it tells
 //! - [`Judge`]: who decides on what a filter leaves to it ([`ASK`]), at once or
 //!   [later](Answers)
-//! - [`stack_pointer`], [`set_argument`]: the registers of a thread that it judges;
+//! - [`stack_pointer`], [`set_argument`], [`result`]: the registers of a thread that it judges;
 //!   [`CAN_RESTART`]: whether it can have interrupted calls made again
 //! - [`Freezer`]: stops all, and lets them go on
 #![deny(unsafe_code)]
@@ -50,6 +50,6 @@ pub use error::{Error, Refusal};
 pub use freezer::{FreezeError, Freezer};
 pub use judge::{ASK, Judge, Task, TracedCall, Verdict};
 pub use mode::Mode;
-pub use regs::{CAN_RESTART, set_argument, stack_pointer};
+pub use regs::{CAN_RESTART, result, set_argument, stack_pointer};
 pub use seen::Seen;
 pub use tracer::Tracer;

@@ -315,6 +315,22 @@ pub fn stack_pointer(thread: u32) -> io::Result<u64> {
     Ok(info.stack_pointer)
 }
 
+/// What the call has returned from which a thread comes, as in
+/// [`Judge::over`](crate::Judge::over): a negative errno where it has failed.
+///
+/// # Errors
+///
+/// What ptrace(2) says: `ESRCH` for a thread that was killed. `EINVAL` for one
+/// that does not come from a call.
+pub fn result(thread: u32) -> io::Result<i64> {
+    let mut info = sys::SyscallInfo::default();
+    sys::syscall_info(thread, &mut info)?;
+    match info.op {
+        sys::INFO_EXIT => Ok(info.nr.cast_signed()),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    }
+}
+
 #[cfg(any(
     target_arch = "x86_64",
     target_arch = "aarch64",

@@ -38,6 +38,8 @@ pub(crate) struct SyscallInfo {
 
 /// `PTRACE_SYSCALL_INFO_ENTRY`.
 pub(crate) const INFO_ENTRY: u8 = 1;
+/// `PTRACE_SYSCALL_INFO_EXIT`: the result is where the number is at an entry.
+pub(crate) const INFO_EXIT: u8 = 2;
 
 /// The part of `siginfo_t` that a SIGSYS by seccomp fills in (x86-64, AArch64
 /// and RISC-V lie alike: `include/uapi/asm-generic/siginfo.h`).

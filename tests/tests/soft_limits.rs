@@ -119,6 +119,18 @@ fn memory_cannot_be_claimed_as_a_file() {
 }
 
 #[test]
+fn a_heap_that_the_kernel_refused_is_counted_when_it_is_there() {
+    require!(ptrace);
+    let Some(output) = run(&["--memory", "128M"], &["./probe", "hidden"]) else {
+        return;
+    };
+    let [(counted, _)] = numbers(&output)[..] else {
+        panic!("{output:?}");
+    };
+    assert!(counted <= 128 << 10, "{counted} KiB");
+}
+
+#[test]
 fn memory_that_is_given_back_can_be_had_again() {
     require!(ptrace);
     let Some(output) = run(&["--memory", "100M"], &["./probe", "again"]) else {

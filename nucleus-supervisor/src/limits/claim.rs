@@ -122,7 +122,10 @@ impl Claims {
                     }
                 };
                 // The kernel moves nothing below the start.
-                let end = args[0].max(before.start);
+                let end = match args[0] < before.start {
+                    true => before.end,
+                    false => args[0],
+                };
                 Growth::Heap {
                     bytes: figures::whole_pages(end.saturating_sub(before.end)),
                     before,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nucleus_seccomp::SeccompData;
+use nucleus_tracer::result;
 
 use super::WhenFull;
 use super::claim::{Claims, Growth, Small};
@@ -44,6 +45,8 @@ struct Claim {
     /// `None` of what several may share.
     space: Option<Key>,
     bytes: u64,
+    /// Where the heap has ended before, if it is to end elsewhere.
+    heap: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,8 @@ struct Fork {
     bytes: u64,
     /// It will have that very space.
     shares: bool,
+    /// The child's, which ends no lower.
+    heap: Option<Heap>,
 }
 
 impl Ledger {
@@ -214,6 +219,7 @@ impl Ledger {
                     space,
                     bytes,
                     shares,
+                    heap: self.sure_heap(process),
                 };
                 self.forks.insert(thread, fork);
                 return Verdict::GoAndTell;
@@ -230,8 +236,17 @@ impl Ledger {
                 if let Some(space) = self.spaces.of_mut(process) {
                     space.heap = Some(Heap { end, ..before });
                 }
+                self.lower_heaps(space, end);
                 self.count(process, bytes);
-                bytes
+                let claim = Claim {
+                    call: call.data.nr,
+                    space,
+                    bytes,
+                    heap: Some(before.end),
+                };
+                self.under_way.insert(thread, claim);
+                // The kernel may leave it as it is.
+                return Verdict::GoAndTell;
             }
             Growth::Private(bytes) => {
                 self.count(process, bytes);
@@ -243,6 +258,7 @@ impl Ledger {
                     call: call.data.nr,
                     space: None,
                     bytes,
+                    heap: None,
                 };
                 self.under_way.insert(thread, claim);
                 return Verdict::GoAndTell;
@@ -252,6 +268,7 @@ impl Ledger {
             call: call.data.nr,
             space,
             bytes,
+            heap: None,
         };
         self.under_way.insert(thread, claim);
         // For a small one the second stop costs more than to count it twice
@@ -276,6 +293,33 @@ impl Ledger {
         }
     }
 
+    /// A heap as far as it certainly goes, whatever is under way: what it grows
+    /// by beyond that is counted.
+    fn sure_heap(&self, process: u32) -> Option<Heap> {
+        let key = self.spaces.of(process);
+        let heap = self.spaces.get(process)?.heap?;
+        let moves = self.under_way.values().filter(|claim| claim.space == key);
+        let end = moves
+            .filter_map(|claim| claim.heap)
+            .fold(heap.end, u64::min);
+        Some(Heap { end, ..heap })
+    }
+
+    /// A heap ends, or may come to end, here: believed of it, and of those that
+    /// forks may copy, is what is lower. Calls of several threads may be heard
+    /// of in another order than they were made in.
+    fn lower_heaps(&mut self, key: Option<Key>, end: u64) {
+        let space = key.and_then(|key| self.spaces.get_mut(key));
+        let own = space.and_then(|space| space.heap.as_mut());
+        let forks = self.forks.values_mut().filter(|fork| fork.space == key);
+        for heap in own
+            .into_iter()
+            .chain(forks.filter_map(|fork| fork.heap.as_mut()))
+        {
+            heap.end = heap.end.min(end);
+        }
+    }
+
     /// A process is killed; each counts once, whichever of its threads claims.
     fn dooms(&mut self, process: u32) {
         self.denied += u64::from(self.doomed.insert(process));
@@ -295,6 +339,16 @@ impl Ledger {
     /// A call of this thread is over that the judge wanted to hear of.
     pub(super) fn over(&mut self, thread: u32) {
         let mapped = self.mapping.get(&thread).copied();
+        if let Some(Claim {
+            space,
+            heap: Some(before),
+            ..
+        }) = self.under_way.get(&thread).copied()
+        {
+            // Another guard has denied it, or the thread is dead.
+            let end = result(thread).map_or(before, i64::cast_unsigned);
+            self.lower_heaps(space, end);
+        }
         self.gone(thread);
         if let Some(process) = mapped {
             self.look_again(process);
@@ -311,10 +365,7 @@ impl Ledger {
             Some((parent, Fork { shares: true, .. })) => {
                 self.spaces.share(child.process, parent.process);
             }
-            Some((parent, Fork { bytes, .. })) => {
-                let heap = self.spaces.get(parent.process).and_then(|space| space.heap);
-                self.spaces.add(child.process, bytes, heap);
-            }
+            Some((_, Fork { bytes, heap, .. })) => self.spaces.add(child.process, bytes, heap),
             None => {
                 let bytes = figures::writable(child.process).unwrap_or(0);
                 self.spaces.add(child.process, bytes, None);
@@ -422,6 +473,26 @@ mod tests {
         ledger.ended(task(PROCESS + 1));
         ledger.ended(task(PROCESS));
         assert_used(&ledger, 0);
+    }
+
+    #[test]
+    fn a_heap_ends_where_the_kernel_says() {
+        let mut ledger = ledger();
+        let heap = Heap { start: 0, end: 0 };
+        ledger.spaces.add(PROCESS, 0, Some(heap));
+        let grow = |pages| call(PROCESS, "brk", [pages * page(), 0, 0, 0, 0, 0]);
+        assert_eq!(ledger.enter(&grow(40)), Verdict::GoAndTell);
+        assert_used(&ledger, 40);
+        // A child is sure to have none of that.
+        let fork = call(PROCESS + 1, "fork", [0; 6]);
+        assert!(ledger.enter(&fork).goes());
+        assert_eq!(ledger.forks[&(PROCESS + 1)].heap, Some(heap));
+        ledger.over(PROCESS + 1);
+        // It was not made.
+        ledger.over(PROCESS);
+        assert_eq!(ledger.sure_heap(PROCESS), Some(heap));
+        assert!(ledger.enter(&grow(50)).goes());
+        assert_used(&ledger, 90);
     }
 
     #[test]

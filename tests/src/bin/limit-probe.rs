@@ -7,6 +7,8 @@
 //! - `limit-probe swap`: MiB of memory that were claimed as a file
 //! - `limit-probe small`: KiB by small claims of many threads, and the errno at
 //!   the end; then the KiB that the kernel counts
+//! - `limit-probe hidden`: KiB that the kernel counts at the end, after a heap
+//!   was claimed that the kernel refused at first
 //! - `limit-probe signals`: small claims of many threads that failed while
 //!   signals came whose handler lacks `SA_RESTART`, and the last errno; then how
 //!   many claims and signals there were
@@ -306,9 +308,44 @@ fn small() {
     let other = taken.iter().find(|it| it.1 != libc::ENOMEM);
     let ended = other.map_or(libc::ENOMEM, |it| it.1);
     println!("{} {ended}", count * SMALL / 1024);
+    println!("{} 0", counted());
+}
+
+/// KiB of writable memory of one's own, as the kernel counts.
+fn counted() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').nth(5).unwrap().parse().unwrap();
-    println!("{} 0", pages * 4);
+    pages * 4
+}
+
+fn limit_data(most: libc::rlim_t) {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a structure of this frame.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) };
+    assert_eq!(set, 0);
+}
+
+/// Claims a heap which the kernel refuses, has the counts put right, and claims
+/// it again; then whatever else can be had.
+fn hidden() {
+    const HEAP: isize = 100 << 20;
+    limit_data(1 << 20);
+    // SAFETY: nobody uses the new part.
+    let refused = unsafe { libc::sbrk(HEAP) };
+    assert_eq!(refused.addr(), usize::MAX);
+    limit_data(libc::RLIM_INFINITY);
+    for _ in 0..64 {
+        let place = map(MIB, WRITE, PRIVATE).unwrap();
+        // SAFETY: the mapping that was just made.
+        unsafe { libc::munmap(place.cast(), MIB) };
+    }
+    // SAFETY: nobody uses the new part.
+    unsafe { libc::sbrk(HEAP) };
+    while map(MIB, WRITE, PRIVATE).is_ok() {}
+    println!("{} 0", counted());
 }
 
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
@@ -406,6 +443,7 @@ fn main() {
         (Some("storm"), _) => storm(),
         (Some("swap"), _) => swap(),
         (Some("small"), _) => small(),
+        (Some("hidden"), _) => hidden(),
         (Some("signals"), _) => signals(),
         _ => std::process::exit(2),
     }
