@@ -8,6 +8,7 @@ use nucleus_tracer::result;
 use super::WhenFull;
 use super::claim::{Claims, Growth, Small};
 use super::figures;
+use super::forks::{Fork, Forks};
 use super::spaces::{Heap, Key, Spaces};
 use crate::callback::Context;
 use crate::{Errno, Task, TracedCall, Verdict};
@@ -25,8 +26,7 @@ pub(super) struct Ledger {
     spaces: Spaces,
     /// Claims that were let go and may not be in the kernel's figures yet.
     under_way: BTreeMap<u32, Claim>,
-    /// Forks that were let go.
-    forks: BTreeMap<u32, Fork>,
+    forks: Forks,
     /// Shared anonymous memory.
     shared: u64,
     /// Threads that were let map a file to share, and their processes.
@@ -49,18 +49,6 @@ struct Claim {
     heap: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Fork {
-    /// Of the parent.
-    space: Option<Key>,
-    /// What the child will count for.
-    bytes: u64,
-    /// It will have that very space.
-    shares: bool,
-    /// The child's, which ends no lower.
-    heap: Option<Heap>,
-}
-
 impl Ledger {
     pub(super) fn new(limit: u64, when_full: WhenFull) -> Self {
         Self {
@@ -71,7 +59,7 @@ impl Ledger {
             threads: BTreeMap::new(),
             spaces: Spaces::default(),
             under_way: BTreeMap::new(),
-            forks: BTreeMap::new(),
+            forks: Forks::default(),
             shared: 0,
             mapping: BTreeMap::new(),
             segments: 0,
@@ -85,10 +73,9 @@ impl Ledger {
     }
 
     pub(super) fn used(&self) -> u64 {
-        let forks = self.forks.values().map(|fork| fork.bytes);
         let spaces = self.spaces.bytes();
         spaces
-            .chain(forks)
+            .chain(self.forks.bytes())
             .fold(self.shared + self.segments, u64::saturating_add)
     }
 
@@ -100,7 +87,8 @@ impl Ledger {
         };
         let bytes = match growth {
             Growth::Private(bytes) | Growth::Heap { bytes, .. } => {
-                bytes.saturating_mul(self.copies(call.task.process))
+                let copies = self.forks.copying(self.spaces.of(call.task.process));
+                bytes.saturating_mul(1 + copies)
             }
             Growth::Shared(bytes) | Growth::Segment(bytes) | Growth::Fork { bytes, .. } => bytes,
             Growth::File => 0,
@@ -120,25 +108,13 @@ impl Ledger {
         Some(self.enter(&TracedCall { task, data }))
     }
 
-    /// How often what is claimed for a process will be there: forks that are
-    /// under way may copy it.
-    fn copies(&self, process: u32) -> u64 {
-        let space = self.spaces.of(process);
-        let copies = |fork: &&Fork| fork.space == space && !fork.shares;
-        self.forks.values().filter(copies).fold(1, |sum, _| sum + 1)
-    }
-
-    /// Counts what a process claims, and for each fork that is under way.
+    /// Counts what a process claims, and for each fork that may copy it.
     fn count(&mut self, process: u32, bytes: u64) {
         let space = self.spaces.of(process);
         if let Some(space) = self.spaces.of_mut(process) {
             space.bytes = space.bytes.saturating_add(bytes);
         }
-        for fork in self.forks.values_mut() {
-            if fork.space == space && !fork.shares {
-                fork.bytes = fork.bytes.saturating_add(bytes);
-            }
-        }
+        self.forks.count(space, bytes);
     }
 
     fn fits(&mut self, bytes: u64) -> bool {
@@ -187,7 +163,7 @@ impl Ledger {
     /// What a thread was about is over.
     fn gone(&mut self, thread: u32) {
         self.under_way.remove(&thread);
-        self.forks.remove(&thread);
+        self.forks.end(thread);
         self.mapping.remove(&thread);
     }
 
@@ -221,7 +197,7 @@ impl Ledger {
                     shares,
                     heap: self.sure_heap(process),
                 };
-                self.forks.insert(thread, fork);
+                self.forks.begin(thread, fork);
                 return Verdict::GoAndTell;
             }
             Growth::Segment(bytes) => {
@@ -310,14 +286,10 @@ impl Ledger {
     /// of in another order than they were made in.
     fn lower_heaps(&mut self, key: Option<Key>, end: u64) {
         let space = key.and_then(|key| self.spaces.get_mut(key));
-        let own = space.and_then(|space| space.heap.as_mut());
-        let forks = self.forks.values_mut().filter(|fork| fork.space == key);
-        for heap in own
-            .into_iter()
-            .chain(forks.filter_map(|fork| fork.heap.as_mut()))
-        {
+        if let Some(heap) = space.and_then(|space| space.heap.as_mut()) {
             heap.end = heap.end.min(end);
         }
+        self.forks.lower_heaps(key, end);
     }
 
     /// A process is killed; each counts once, whichever of its threads claims.
@@ -360,7 +332,7 @@ impl Ledger {
         if !child.leads() {
             return;
         }
-        let fork = parent.and_then(|parent| Some((parent, self.forks.remove(&parent.thread)?)));
+        let fork = parent.and_then(|parent| Some((parent, self.forks.end(parent.thread)?)));
         match fork {
             Some((parent, Fork { shares: true, .. })) => {
                 self.spaces.share(child.process, parent.process);
@@ -486,8 +458,8 @@ mod tests {
         // A child is sure to have none of that.
         let fork = call(PROCESS + 1, "fork", [0; 6]);
         assert!(ledger.enter(&fork).goes());
-        assert_eq!(ledger.forks[&(PROCESS + 1)].heap, Some(heap));
-        ledger.over(PROCESS + 1);
+        let fork = ledger.forks.end(PROCESS + 1).expect("under way");
+        assert_eq!(fork.heap, Some(heap));
         // It was not made.
         ledger.over(PROCESS);
         assert_eq!(ledger.sure_heap(PROCESS), Some(heap));

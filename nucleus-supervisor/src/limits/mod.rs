@@ -2,6 +2,7 @@
 
 mod claim;
 mod figures;
+mod forks;
 mod ledger;
 mod memory;
 mod processes;
