@@ -1,13 +1,8 @@
 //! Runs of nucleus that a policy program is asked about.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use crate::anybody::users;
-use crate::nucleus::path;
-use crate::scratch::Scratch;
+use crate::place::Place;
 
 /// Answers each event by `verdict ID LINE`, which a test defines before.
 pub const ANSWER: &str = r#"
@@ -17,65 +12,29 @@ pub const ANSWER: &str = r#"
     done
 "#;
 
-/// A folder of its own with a policy program and nucleus, and who runs it.
-#[derive(Debug)]
-pub struct Place {
-    /// Where the policy and nucleus are.
-    pub scratch: Scratch,
-    user: Option<u32>,
-}
-
 impl Place {
-    /// For whoever tests and, where that is root, for another one as well.
-    #[must_use]
-    pub fn all() -> Vec<Self> {
-        users().into_iter().map(Self::new).collect()
-    }
-
-    /// For a user, or for whoever tests.
-    #[must_use]
-    pub fn new(user: Option<u32>) -> Self {
-        let scratch = Scratch::new();
-        fs::set_permissions(scratch.path(), Permissions::from_mode(0o777)).unwrap();
-        fs::copy(path(), scratch.file("nucleus")).unwrap();
-        Self { scratch, user }
-    }
-
-    /// A policy that a shell plays.
+    /// A policy that a shell plays, which may write to the folder.
     pub fn policy(&self, script: &str) {
-        self.write("policy", &format!("#!/bin/sh\n{script}"));
-    }
-
-    /// A file that everybody may execute.
-    pub fn write(&self, name: &str, text: &str) {
-        let file = self.scratch.file(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        self.open("", 0o777);
+        self.script("policy", &format!("#!/bin/sh\n{script}"));
     }
 
     /// A run that the policy is asked about.
     #[must_use]
-    pub fn command(&self, options: &[&str], program: &[&str]) -> Command {
-        let mut command = Command::new(self.scratch.file("nucleus"));
+    pub fn asking(&self, options: &[&str], program: &[&str]) -> Command {
+        let mut command = self.command("./nucleus");
         command
             .args(["run", "--policy-exec", "./policy"])
             .args(options)
             .arg("--")
-            .args(program)
-            .current_dir(self.scratch.path())
-            // Without folders that nobody may not look into.
-            .env("PATH", "/usr/bin:/bin")
-            .stdin(Stdio::null());
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
+            .args(program);
         command
     }
 
     /// What came of such a run.
     #[must_use]
-    pub fn run(&self, options: &[&str], program: &[&str]) -> Output {
-        self.command(options, program).output().unwrap()
+    pub fn ask(&self, options: &[&str], program: &[&str]) -> Output {
+        self.asking(options, program).output().unwrap()
     }
 }
 

@@ -1,52 +1,23 @@
 //! Whom a program may talk to: what the tests of that share.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use crate::nucleus::{self, Said as _};
-use crate::scratch::Scratch;
+use crate::nucleus::Said as _;
+use crate::place::Place;
 
 const ALLOW_ALL: &str = r#"{"defaultAction":"SCMP_ACT_ALLOW",
     "architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32","SCMP_ARCH_AARCH64"]}"#;
 
-/// nucleus and the probe in a folder that everybody can enter.
-#[derive(Debug)]
-pub struct Place {
-    /// The folder.
-    pub scratch: Scratch,
-    user: Option<u32>,
-}
-
 impl Place {
-    /// For this user or, when root tests, for another one; with a probe.
+    /// A new folder with a probe, for a user or whoever tests.
     #[must_use]
-    pub fn new(user: Option<u32>, probe: &str) -> Self {
-        let scratch = Scratch::new();
-        fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::copy(nucleus::path(), scratch.file("nucleus")).unwrap();
-        fs::copy(probe, scratch.file("probe")).unwrap();
-        fs::write(scratch.file("all.json"), ALLOW_ALL).unwrap();
-        Self { scratch, user }
-    }
-
-    /// Runs nucleus there.
-    #[must_use]
-    pub fn run(&self, words: &[&str]) -> Output {
-        let mut command = Command::new(self.scratch.file("nucleus"));
-        command
-            .arg("run")
-            .args(words)
-            .current_dir(self.scratch.path())
-            .stdin(Stdio::null());
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
-        command.output().unwrap()
+    pub fn with_probe(user: Option<u32>, probe: &str) -> Self {
+        let place = Self::new().of(user);
+        place.add("probe", probe.as_ref());
+        place.write("all.json", ALLOW_ALL);
+        place
     }
 
     /// What the probe says under a rule, with everything else allowed.

@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::process::Output;
 
-use nucleus_tests::anybody::{Anybody, NOBODY};
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::{Place, users};
 use nucleus_tests::require;
 
 /// A profile that forbids to make directories, and nothing else.
@@ -25,29 +25,23 @@ const RULES: [&str; 4] = [
     "/usr/bin/id",
 ];
 
-/// Each user that this process can be.
-fn users() -> Vec<u32> {
-    let own = rustix::process::geteuid().as_raw();
-    if own == 0 { vec![0, NOBODY] } else { vec![own] }
-}
-
 /// A folder of this user's own with a profile.
-fn place(user: u32) -> Anybody {
-    let place = Anybody::new();
+fn place(user: Option<u32>) -> Place {
+    let place = Place::new().of(user);
     place.write("profile", NO_MKDIR);
-    chown(place.path(), Some(user), Some(user)).unwrap();
+    chown(place.path(), user, user).unwrap();
     place
 }
 
 /// In the host's view, under the profile and the rules.
-fn run(place: &Anybody, user: u32, options: &[&str], script: &str) -> Output {
+fn run(place: &Place, options: &[&str], script: &str) -> Output {
     let words = [
         &["run", "--host", "--seccomp-profile", "profile"],
         &RULES[..],
         options,
         &["--", "bash", "-c", script],
     ];
-    place.nucleus(user, &words.concat())
+    place.nucleus(&words.concat())
 }
 
 /// What nucleus said.
@@ -73,7 +67,7 @@ fn denials_of_the_profile_and_of_rules_are_explained_as_they_happen() {
     require!(ptrace, tool("bash"), tool("id"));
     for user in users() {
         let place = place(user);
-        let output = run(&place, user, &["--explain"], SCRIPT).code(0);
+        let output = run(&place, &["--explain"], SCRIPT).code(0);
         assert_said(
             &output,
             &[
@@ -97,7 +91,7 @@ fn denials_are_listed_at_the_end() {
     for user in users() {
         let place = place(user);
         let twice = "for i in 1 2; do /usr/bin/id 2>/dev/null; done; :";
-        let output = run(&place, user, &["--seccomp-log-denied"], twice).code(0);
+        let output = run(&place, &["--seccomp-log-denied"], twice).code(0);
         assert_said(
             &output,
             &["denied: execute /usr/bin/id by "],
@@ -116,7 +110,7 @@ fn denials_are_events_with_their_rule() {
             "./nucleus run --host --seccomp-profile profile {} --events 3 -- bash -c '{SCRIPT}' 3>events",
             RULES.join(" ")
         );
-        let output = place.command(user, "sh").args(["-c", &command]).output();
+        let output = place.command("sh").args(["-c", &command]).output();
         output.unwrap().code(0);
         let events = fs::read_to_string(place.path().join("events")).unwrap();
         let events: Vec<serde_json::Value> = events
@@ -153,7 +147,7 @@ fn a_trace_holds_the_calls_that_rules_answer() {
             &RULES[..],
             &["--", "bash", "-c", SCRIPT],
         ];
-        place.nucleus(user, &words.concat()).code(0);
+        place.nucleus(&words.concat()).code(0);
         let trace = fs::read_to_string(place.path().join("trace")).unwrap();
         for name in ["connect", "execve", "mkdir", "clone"] {
             let field = format!("\"name\":\"{name}\"");
@@ -178,7 +172,7 @@ fn a_profile_that_was_learned_under_rules_is_enough_under_them() {
             &RULES[..],
             &["--", "bash", "-c", script],
         ];
-        let output = place.nucleus(user, &learn.concat()).code(0);
+        let output = place.nucleus(&learn.concat()).code(0);
         assert!(
             output
                 .err()
@@ -193,7 +187,7 @@ fn a_profile_that_was_learned_under_rules_is_enough_under_them() {
             &RULES[..],
             &["--", "bash", "-c", script],
         ];
-        let output = place.nucleus(user, &again.concat()).code(0);
+        let output = place.nucleus(&again.concat()).code(0);
         assert_said(
             &output,
             &["denied: connect to 192.0.2.1:443 by "],
@@ -218,7 +212,7 @@ fn a_rehearsal_lets_nothing_pass_the_rules() {
             &RULES[..],
             &["--", "sh", "-c", script, &port],
         ];
-        let output = place.nucleus(user, &words.concat()).code(125);
+        let output = place.nucleus(&words.concat()).code(125);
         let said = output.err();
         assert!(said.contains("denied: connect "), "{said}");
         assert!(listener.accept().is_err(), "it was reached");
@@ -233,7 +227,7 @@ fn limits_without_a_cgroup_are_explained() {
         let words = ["run", "--host", "--pids", "2", "--explain", "--"];
         // Other shells try again for half a minute.
         let script = "(:; (:; :); :); :";
-        let output = place.nucleus(user, &[&words[..], &["dash", "-c", script]].concat());
+        let output = place.nucleus(&[&words[..], &["dash", "-c", script]].concat());
         if !output.err().contains("is enforced by the supervisor") {
             require::say("this user has cgroups of its own");
             continue;
@@ -247,13 +241,13 @@ fn limits_without_a_cgroup_are_explained() {
 
 #[test]
 fn what_cannot_go_together_says_what_to_do() {
-    let place = place(users()[0]);
+    let place = place(None);
     let words = [
         &["trace", "--host", "--source", "kmsg", "-o", "trace"],
         &RULES[..],
         &["--", "true"],
     ];
-    let output = place.nucleus(users()[0], &words.concat()).code(125);
+    let output = place.nucleus(&words.concat()).code(125);
     assert!(
         output
             .err()

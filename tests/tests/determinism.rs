@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Output;
 
-use nucleus_tests::anybody::{Anybody, NOBODY};
 use nucleus_tests::nucleus::{Said as _, nucleus};
+use nucleus_tests::place::{Place, users};
 use nucleus_tests::require::stride;
 use nucleus_tests::{elf32, require};
 
@@ -21,31 +21,19 @@ const START: [&str; 2] = ["--time-start", "2001-02-03T13:00:00+01:00"];
 const START_SECONDS: i64 = 981_201_600;
 const SEED: [&str; 2] = ["--random-seed", "7"];
 
-struct Place {
-    place: Anybody,
-    /// This user, and nobody where this one is root.
-    users: Vec<u32>,
+/// A folder with the probe.
+fn place() -> Place {
+    let place = Place::new();
+    place.add("probe", Path::new(env!("CARGO_BIN_EXE_same-probe")));
+    place
 }
 
-impl Place {
-    /// A folder with the probe.
-    fn new() -> Self {
-        let place = Anybody::new();
-        place.add("probe", Path::new(env!("CARGO_BIN_EXE_same-probe")));
-        let root = rustix::process::geteuid().is_root();
-        Self {
-            place,
-            users: if root { vec![0, NOBODY] } else { vec![0] },
-        }
-    }
-
-    /// For each user with and without a sandbox: what `check` says of a run.
-    fn everywhere(&self, rules: &[&str], command: &[&str], check: impl Fn(&Output)) {
-        for user in &self.users {
-            for view in [&["--host"][..], &[]] {
-                let words = [&["run"], view, rules, &["--"], command].concat();
-                check(&self.place.nucleus(*user, &words).code(0));
-            }
+/// For each user with and without a sandbox: what `check` says of a run.
+fn everywhere(place: &Place, rules: &[&str], command: &[&str], check: impl Fn(&Output)) {
+    for user in users() {
+        for view in [&["--host"][..], &[]] {
+            let words = [view, rules, &["--"], command].concat();
+            check(&place.of(user).run(&words).code(0));
         }
     }
 }
@@ -64,8 +52,8 @@ fn numbers(output: &Output) -> BTreeMap<&str, i64> {
 #[test]
 fn every_way_to_ask_says_the_time_that_was_given() {
     require!(ptrace, userns);
-    let place = Place::new();
-    place.everywhere(&START, &["./probe", "times"], |output| {
+    let place = place();
+    everywhere(&place, &START, &["./probe", "times"], |output| {
         let said = numbers(output);
         assert!(said.len() >= 10, "{said:?}");
         for (name, seconds) in said {
@@ -80,13 +68,18 @@ fn every_way_to_ask_says_the_time_that_was_given() {
 fn time_never_goes_back() {
     require!(ptrace, userns);
     let times = (5000 / stride()).to_string();
-    Place::new().everywhere(&START, &["./probe", "steady", &times], |_output| {});
+    everywhere(
+        &place(),
+        &START,
+        &["./probe", "steady", &times],
+        |_output| {},
+    );
 }
 
 #[test]
 fn who_waits_for_a_moment_waits_until_then() {
     require!(ptrace, userns, kernel(5, 16));
-    let place = Place::new();
+    let place = place();
     let check = |output: &Output| {
         let waited = numbers(output);
         assert_eq!(waited.len(), 8, "{waited:?}");
@@ -96,23 +89,23 @@ fn who_waits_for_a_moment_waits_until_then() {
         }
     };
     let probe = ["./probe", "waits"];
-    place.everywhere(&["--time-start", "1980-01-01T00:00:00Z"], &probe, check);
-    let future = ["run", "--time-start", "2200-01-01T00:00:00Z", "--"];
-    check(
-        &place
-            .place
-            .nucleus(0, &[&future[..], &probe].concat())
-            .code(0),
+    everywhere(
+        &place,
+        &["--time-start", "1980-01-01T00:00:00Z"],
+        &probe,
+        check,
     );
+    let future = ["run", "--time-start", "2200-01-01T00:00:00Z", "--"];
+    check(&place.nucleus(&[&future[..], &probe].concat()).code(0));
 }
 
 #[test]
 fn random_numbers_are_the_same_again_and_no_two_are_alike() {
     require!(ptrace, userns);
-    let place = Place::new();
+    let place = place();
     let all = std::cell::RefCell::new(BTreeSet::new());
     for _ in 0..2 {
-        place.everywhere(&SEED, &["./probe", "random"], |output| {
+        everywhere(&place, &SEED, &["./probe", "random"], |output| {
             let said = output.out();
             let mut numbers = BTreeSet::new();
             for line in said.lines() {
@@ -140,7 +133,7 @@ fn random_numbers_are_the_same_again_and_no_two_are_alike() {
 #[test]
 fn addresses_are_the_same_again() {
     require!(ptrace, userns);
-    let place = Place::new();
+    let place = place();
     let address = |output: &Output| {
         let mut lines = output.out().lines();
         lines
@@ -150,7 +143,7 @@ fn addresses_are_the_same_again() {
     };
     let seen = std::cell::RefCell::new(Vec::new());
     for _ in 0..2 {
-        place.everywhere(&SEED, &["./probe", "random"], |output| {
+        everywhere(&place, &SEED, &["./probe", "random"], |output| {
             seen.borrow_mut().push(address(output));
         });
     }
@@ -162,7 +155,7 @@ fn addresses_are_the_same_again() {
 #[test]
 fn programs_give_the_same_output_again() {
     require!(ptrace, userns, userland);
-    let place = Place::new();
+    let place = place();
     let scripts = [
         &["date"][..],
         &["sh", "-c", "head -c 100000 /dev/urandom | cksum; mktemp -u"],
@@ -182,10 +175,10 @@ fn programs_give_the_same_output_again() {
     ];
     let both = [START, SEED].concat();
     for command in scripts {
-        for user in &place.users {
+        for user in users() {
             for view in [&["--host"][..], &[]] {
                 let words = [&["run"], view, &both, &["--"], command].concat();
-                let run = || place.place.nucleus(*user, &words).code(0).out().to_owned();
+                let run = || place.of(user).nucleus(&words).code(0).out().to_owned();
                 assert_eq!(run(), run(), "{command:?}");
             }
         }
@@ -195,11 +188,11 @@ fn programs_give_the_same_output_again() {
 #[test]
 fn a_script_of_many_processes_at_once_gives_each_its_own() {
     require!(ptrace, userns, userland);
-    let place = Place::new();
+    let place = place();
     let script = "for i in 1 2 3 4 5 6 7 8; do (head -c 4 /dev/urandom | od -An -tx1 > /tmp/$i) & done; \
                   wait; cat /tmp/1 /tmp/2 /tmp/3 /tmp/4 /tmp/5 /tmp/6 /tmp/7 /tmp/8";
     let words = [&["run"][..], &SEED, &["--", "sh", "-c", script]].concat();
-    let run = || place.place.nucleus(0, &words).code(0).out().to_owned();
+    let run = || place.nucleus(&words).code(0).out().to_owned();
     let first = run();
     let different: BTreeSet<&str> = first.lines().collect();
     assert_eq!(different.len(), 8, "{first}");
@@ -225,14 +218,14 @@ fn the_clock_is_not_set_and_the_true_one_not_told() {
 #[test]
 fn a_program_of_32_bits_is_told_the_same_time_and_has_no_vdso() {
     require!(ptrace, userns, ia32);
-    let place = Place::new();
-    elf32::write(&place.place.path().join("clock"), &elf32::clock()).unwrap();
+    let place = place();
+    elf32::write(&place.path().join("clock"), &elf32::clock()).unwrap();
     // What lies above the vector must be longer than what is printed.
     let long = "x".repeat(elf32::STACK);
     for view in [&["--host"][..], &[]] {
         let program = ["--allow-arch=x86", "--", "./clock", &long];
         let words = [&["run"], view, &START, &program].concat();
-        let output = place.place.nucleus(0, &words).code(0);
+        let output = place.nucleus(&words).code(0);
         let mut words = output.stdout.chunks_exact(4).map(|word| {
             let word = word.first_chunk().unwrap();
             i64::from(u32::from_le_bytes(*word))
@@ -251,10 +244,10 @@ fn a_program_of_32_bits_is_told_the_same_time_and_has_no_vdso() {
 #[test]
 fn monotonic_clocks_of_a_sandbox_begin_alike() {
     require!(ptrace, userns, path("/proc/self/ns/time_for_children"));
-    let place = Place::new();
-    for user in &place.users {
+    let place = place();
+    for user in users() {
         let words = ["run", START[0], START[1], "--", "cat", "/proc/uptime"];
-        let output = place.place.nucleus(*user, &words).code(0);
+        let output = place.of(user).nucleus(&words).code(0);
         let uptime: f64 = output.out().split(' ').next().unwrap().parse().unwrap();
         assert!((1000.0..1060.0).contains(&uptime), "{uptime}");
     }
@@ -263,13 +256,13 @@ fn monotonic_clocks_of_a_sandbox_begin_alike() {
 #[test]
 fn a_policy_can_say_it() {
     require!(ptrace, userns, userland);
-    let place = Place::new();
+    let place = place();
     let policy = "[determinism]\ntime-start = \"2001-02-03T12:00:00Z\"\nrandom-seed = \"7\"\n";
-    place.place.write("policy.toml", policy);
+    place.write("policy.toml", policy);
     let command = ["sh", "-c", "date +%F; head -c 8 /dev/urandom | od"];
     let run = |rules: &[&str]| {
         let words = [&["run"], rules, &["--"], &command].concat();
-        place.place.nucleus(0, &words)
+        place.nucleus(&words)
     };
     let by_policy = run(&["--policy", "policy.toml"]).code(0);
     let by_options = run(&[START, SEED].concat()).code(0);
@@ -277,10 +270,7 @@ fn a_policy_can_say_it() {
     assert!(by_policy.out().starts_with("2001-02-03\n"), "{by_policy:?}");
     let both = run(&["--policy", "policy.toml", "--random-seed", "8"]).code(0);
     assert_ne!(both.out(), by_options.out(), "the option counts");
-    let checked = place
-        .place
-        .nucleus(0, &["policy", "check", "policy.toml"])
-        .code(0);
+    let checked = place.nucleus(&["policy", "check", "policy.toml"]).code(0);
     let expected = "determinism: random numbers from the seed 0x7: ";
     assert!(checked.out().contains(expected), "{checked:?}");
 }
@@ -288,7 +278,7 @@ fn a_policy_can_say_it() {
 #[test]
 fn it_goes_with_other_rules() {
     require!(ptrace, userns, userland);
-    let place = Place::new();
+    let place = place();
     let rules = [
         &START[..],
         &SEED,
@@ -303,7 +293,7 @@ fn it_goes_with_other_rules() {
     ]
     .concat();
     let script = "date +%Y; head -c 4 /dev/urandom | od; true";
-    place.everywhere(&rules, &["sh", "-c", script], |output| {
+    everywhere(&place, &rules, &["sh", "-c", script], |output| {
         assert_eq!(output.out().lines().next(), Some("2001"), "{output:?}");
         assert!(output.err().contains("head"), "{output:?}");
     });

@@ -8,9 +8,9 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 
-use nucleus_tests::anybody::NOBODY;
-use nucleus_tests::net::{Place, Port};
+use nucleus_tests::net::Port;
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::{NOBODY, Place};
 use nucleus_tests::require;
 use nucleus_tests::require::{remark, tries};
 
@@ -79,7 +79,7 @@ const EXPECTED: &[(&str, i32)] = &[
 ];
 
 fn place(user: Option<u32>) -> Place {
-    Place::new(user, env!("CARGO_BIN_EXE_net-probe"))
+    Place::with_probe(user, env!("CARGO_BIN_EXE_net-probe"))
 }
 
 fn every_attempt_fails(user: Option<u32>) {
@@ -151,7 +151,7 @@ fn a_number_that_becomes_another_process_s_leads_to_nobody_else() {
     let output = Command::new("unshare")
         .args(["--pid", "--mount-proc", "--fork", "sh", "-c", script, "sh"])
         .args([&allowed.rule(), &number, &tries(1200).to_string()])
-        .current_dir(place.scratch.path())
+        .current_dir(place.path())
         .output()
         .unwrap()
         .code(0);
@@ -177,7 +177,7 @@ fn an_inherited_socket_reaches_no_abstract_name_of_the_host() {
     let name = format!("nucleus-net-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
     let host = UnixDatagram::bind_addr(&address).unwrap();
-    let output = Command::new(place.scratch.file("nucleus"))
+    let output = Command::new(place.file("nucleus"))
         .args([
             "run",
             "--net-allow",
@@ -187,7 +187,7 @@ fn an_inherited_socket_reaches_no_abstract_name_of_the_host() {
             "inherited",
             &name,
         ])
-        .current_dir(place.scratch.path())
+        .current_dir(place.path())
         .stdin(OwnedFd::from(UnixDatagram::unbound().unwrap()))
         .output()
         .unwrap()

@@ -11,13 +11,13 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use nucleus_tests::anybody::{NOBODY, users};
-use nucleus_tests::net::{Place, Port};
+use nucleus_tests::net::Port;
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::{NOBODY, Place, users};
 use nucleus_tests::require;
 
 fn place(user: Option<u32>) -> Place {
-    Place::new(user, env!("CARGO_BIN_EXE_net-probe"))
+    Place::with_probe(user, env!("CARGO_BIN_EXE_net-probe"))
 }
 
 /// A DNS server that knows every name, and tells which it was asked for.

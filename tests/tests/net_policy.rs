@@ -7,13 +7,14 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use nucleus_tests::net::{Place, Port};
+use nucleus_tests::net::Port;
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::Place;
 use nucleus_tests::require;
 use nucleus_tests::require::stride;
 
 fn place(user: Option<u32>) -> Place {
-    Place::new(user, env!("CARGO_BIN_EXE_net-probe"))
+    Place::with_probe(user, env!("CARGO_BIN_EXE_net-probe"))
 }
 
 #[test]
@@ -80,11 +81,11 @@ fn a_program_does_not_outlive_its_supervisor() {
     let place = place(None);
     for round in (0..30_u64).step_by(stride() as usize) {
         let (port, denied) = (Port::open(), Port::open());
-        let mut command = Command::new(place.scratch.file("nucleus"));
+        let mut command = Command::new(place.file("nucleus"));
         command
             .args(["run", "--net-allow", &port.rule(), "--", "./probe", "knock"])
             .args([port.number(), denied.number()])
-            .current_dir(place.scratch.path())
+            .current_dir(place.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut nucleus = command.spawn().unwrap();

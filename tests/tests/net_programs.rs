@@ -8,12 +8,12 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use nucleus_tests::net::Place;
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::Place;
 use nucleus_tests::require;
 
 fn place(user: Option<u32>) -> Place {
-    Place::new(user, env!("CARGO_BIN_EXE_net-probe"))
+    Place::with_probe(user, env!("CARGO_BIN_EXE_net-probe"))
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn real_programs_work() {
     let words = [&local[..], &["/usr/bin/python3", "-c", asyncio]].concat();
     assert_eq!(place.run(&words).code(0).out(), "b'HELLO'\n");
 
-    let served = place.scratch.file("served");
+    let served = place.file("served");
     let git = |folder: &std::path::Path, words: &[&str]| {
         let mut command = Command::new("git");
         command

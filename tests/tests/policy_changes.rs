@@ -7,9 +7,10 @@
 
 use std::process::Output;
 
-use nucleus_tests::asked::{ANSWER, Place, documented};
+use nucleus_tests::asked::{ANSWER, documented};
 use nucleus_tests::net::Port;
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::Place;
 use nucleus_tests::require;
 
 /// Prints what becomes of a connection, as often as it is told to, and then in
@@ -66,7 +67,7 @@ fn the_network_is_taken_from_all_and_given_back() {
         );
         let script = "python3 -c \"$0\" $1 3; cat /dev/null; python3 -c \"$0\" $1 1";
         let program = ["/bin/sh", "-c", script, CONNECTS, &port.number()];
-        let output = place.run(&["--net-allow", "127.0.0.1"], &program);
+        let output = place.ask(&["--net-allow", "127.0.0.1"], &program);
         prints(&output, &["ok", "EACCES", "EACCES", "EACCES", "ok", "ok"]);
     }
 }
@@ -89,7 +90,7 @@ fn what_is_taken_from_a_process_is_taken_from_its_children_alone() {
         let program = ["/bin/sh", "-c", script, CONNECTS, &port.number()];
         // Not even asked about processes.
         let options = ["--net-allow", "127.0.0.1", "--policy-asks", "network"];
-        let output = place.run(&options, &program);
+        let output = place.ask(&options, &program);
         prints(&output, &["EACCES", "EACCES", "EACCES", "ok", "ok"]);
     }
 }
@@ -108,7 +109,7 @@ fn paths_are_taken_away_and_given_back() {
         let script = "cat /etc/hostname; id -u; cat /etc/hostname || echo denied; \
                       mv /etc/hostname /tmp/x; uname || echo denied; id -g; cat /etc/hostname; uname";
         let options = ["--path-deny", "/etc/passwd", "--policy-asks", "exec"];
-        let output = place.run(&options, &["sh", "-c", script]).code(126);
+        let output = place.ask(&options, &["sh", "-c", script]).code(126);
         let lines: Vec<&str> = output.out().lines().collect();
         let (user, group) = (lines[1], lines[4]);
         let expected = ["sandbox", user, "denied", "denied", group, "sandbox"];
@@ -131,14 +132,14 @@ fn limits_are_lowered_and_never_raised() {
         );
         let script = "(:) && echo forks; id -u >/dev/null; (:) && echo forks";
         let options = ["--pids", "20", "--memory", "500M", "--policy-asks", "exec"];
-        let output = place.run(&options, &["sh", "-c", script]);
+        let output = place.ask(&options, &["sh", "-c", script]);
         assert_eq!(output.out(), "forks\n", "{}", output.err());
         assert!(output.err().contains("Cannot fork"), "{}", output.err());
         let script = "id -u >/dev/null; exec dd if=/dev/zero of=/dev/null bs=100M count=1";
-        let output = place.run(&options, &["sh", "-c", script]);
+        let output = place.ask(&options, &["sh", "-c", script]);
         assert_ne!(output.status.code(), Some(0), "{}", output.err());
         let script = "id -g >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do sleep 9 & done";
-        let output = place.run(&options, &["sh", "-c", script]);
+        let output = place.ask(&options, &["sh", "-c", script]);
         assert!(output.err().contains("Cannot fork"), "{}", output.err());
     }
 }
@@ -146,7 +147,7 @@ fn limits_are_lowered_and_never_raised() {
 #[test]
 fn changes_that_cannot_be_deny_their_call_and_are_told() {
     require!(ptrace, userns, userland);
-    let place = Place::new(None);
+    let place = Place::new();
     let check = |options: &[&str], change: &str, why: &str| {
         allowing(
             &place,
@@ -154,7 +155,7 @@ fn changes_that_cannot_be_deny_their_call_and_are_told() {
         );
         let options = [&["--policy-asks", "exec"], options].concat();
         let script = "id; echo $?; cat /dev/null && echo cat";
-        let output = place.run(&options, &["sh", "-c", script]);
+        let output = place.ask(&options, &["sh", "-c", script]);
         assert_eq!(output.out(), "126\ncat\n", "{change}: {}", output.err());
         for said in [why, "its call is denied"] {
             assert!(output.err().contains(said), "{said}: {}", output.err());
@@ -190,14 +191,14 @@ fn changes_that_cannot_be_deny_their_call_and_are_told() {
 #[test]
 fn changes_come_without_a_verdict_too() {
     require!(ptrace, userns, userland);
-    let place = Place::new(None);
+    let place = Place::new();
     place.policy(&format!(
         r#"echo "version $NUCLEUS_POLICY_PROTOCOL" >&2
         echo '{{"changes":[{{"change":"deny-path","path":"/usr/bin/id"}}]}}'
         verdict() {{ echo "{{\"id\":$1,\"verdict\":\"allow\"}}"; }} {ANSWER}"#
     ));
     let options = ["--path-deny", "/etc/passwd", "--policy-asks", "exec"];
-    let output = place.run(&options, &["sh", "-c", "id; cat /usr/bin/id; echo $?"]);
+    let output = place.ask(&options, &["sh", "-c", "id; cat /usr/bin/id; echo $?"]);
     assert_eq!(output.out(), "1\n", "{}", output.err());
     assert!(output.err().contains("version 1\n"), "{}", output.err());
 }
@@ -212,7 +213,7 @@ fn the_documented_policy_takes_the_network_from_who_was_told_a_secret() {
         place.write("gpg", "#!/bin/sh\n");
         let script = "python3 -c \"$0\" $1 1; ./gpg; python3 -c \"$0\" $1 1";
         let program = ["sh", "-c", script, CONNECTS, &port.number()];
-        let output = place.run(&["--net-allow", "127.0.0.1"], &program);
+        let output = place.ask(&["--net-allow", "127.0.0.1"], &program);
         prints(&output, &["ok", "ok", "EACCES", "EACCES"]);
     }
 }

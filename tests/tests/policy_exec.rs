@@ -13,9 +13,10 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use nucleus_tests::asked::{ANSWER, Place, documented};
+use nucleus_tests::asked::{ANSWER, documented};
 use nucleus_tests::elf64::{self, Exits};
 use nucleus_tests::nucleus::{Said as _, path};
+use nucleus_tests::place::Place;
 use nucleus_tests::require;
 use nucleus_tests::require::tries;
 
@@ -36,7 +37,7 @@ fn a_program_allows_and_denies_what_is_executed() {
         ));
         let script =
             "cat /dev/null && echo cat; cat secret; env; echo $?; id >/dev/null && echo id";
-        let output = place.run(&["--host", "--policy-asks", "exec"], &["sh", "-c", script]);
+        let output = place.ask(&["--host", "--policy-asks", "exec"], &["sh", "-c", script]);
         assert_eq!(output.out(), "cat\n127\nid\n", "{}", output.err());
         for said in [
             "cat: Permission denied",
@@ -51,7 +52,7 @@ fn a_program_allows_and_denies_what_is_executed() {
 #[test]
 fn a_denial_of_the_rules_is_told_and_stands() {
     require!(ptrace, userland);
-    let place = Place::new(None);
+    let place = Place::new();
     place.policy(&format!(
         r#"verdict() {{
             case $2 in *'"denied":true'*) echo "told of $2" >&2;; esac
@@ -59,7 +60,7 @@ fn a_denial_of_the_rules_is_told_and_stands() {
         }} {ANSWER}"#
     ));
     let rules = ["--host", "--exec-deny", "env ..."];
-    let output = place.run(&rules, &["sh", "-c", "env A=B; cat /dev/null && echo cat"]);
+    let output = place.ask(&rules, &["sh", "-c", "env A=B; cat /dev/null && echo cat"]);
     assert_eq!(output.out(), "cat\n", "{}", output.err());
     let told = r#""argv":["env","A=B"],"path":"/usr/bin/env","denied":true"#;
     assert!(output.err().contains(told), "{}", output.err());
@@ -68,7 +69,7 @@ fn a_denial_of_the_rules_is_told_and_stands() {
 #[test]
 fn answers_come_in_any_order_and_others_go_on_meanwhile() {
     require!(ptrace, userland);
-    let place = Place::new(None);
+    let place = Place::new();
     // The first event of the three is the shell; the others wait for each
     // other, and the later one is answered first.
     place.policy(
@@ -81,7 +82,7 @@ fn answers_come_in_any_order_and_others_go_on_meanwhile() {
         "#,
     );
     let script = "cat /dev/null & cat /dev/null & wait; echo done";
-    let output = place.run(&["--host", "--policy-asks", "exec"], &["sh", "-c", script]);
+    let output = place.ask(&["--host", "--policy-asks", "exec"], &["sh", "-c", script]);
     assert_eq!(output.out(), "done\n", "{}", output.err());
     assert!(!output.err().contains("denied"), "{}", output.err());
 }
@@ -97,7 +98,7 @@ fn a_policy_that_hangs_holds_up_its_callers_alone() {
         let options = ["--host", "--pids", "99", "--policy-timeout", "1s"];
         let options = [&options[..], &["--policy-asks", "exec"]].concat();
         let start = Instant::now();
-        let output = place.run(&options, &["sh", "-c", script]);
+        let output = place.ask(&options, &["sh", "-c", script]);
         let lines: Vec<&str> = output.out().lines().collect();
         assert_eq!(lines, ["went on", "denied", "end"], "{}", output.err());
         let late = "denied, as the policy did not answer in time: execve /usr/bin/cat";
@@ -109,9 +110,9 @@ fn a_policy_that_hangs_holds_up_its_callers_alone() {
 #[test]
 fn a_policy_that_dies_or_talks_nonsense_denies_all() {
     require!(ptrace, userland);
-    let place = Place::new(None);
+    let place = Place::new();
     let script = "cat /dev/null; echo $?; cat /dev/null; echo $?";
-    let run = || place.run(&["--host", "--policy-asks", "exec"], &["sh", "-c", script]);
+    let run = || place.ask(&["--host", "--policy-asks", "exec"], &["sh", "-c", script]);
 
     place.policy(r#"read -r line; echo '{"id":1,"verdict":"allow"}'; read -r line; exit 3"#);
     let output = run();
@@ -136,7 +137,7 @@ fn a_policy_that_dies_or_talks_nonsense_denies_all() {
     let output = run().code(126);
     assert_eq!(output.out(), "", "{}", output.err());
 
-    fs::remove_file(place.scratch.file("policy")).unwrap();
+    fs::remove_file(place.file("policy")).unwrap();
     let output = run().code(125);
     assert!(
         output
@@ -148,7 +149,7 @@ fn a_policy_that_dies_or_talks_nonsense_denies_all() {
 #[test]
 fn what_runs_is_what_was_asked_about_whatever_is_rewritten_meanwhile() {
     require!(ptrace);
-    let place = Place::new(None);
+    let place = Place::new();
     place.policy(&format!(
         r#"verdict() {{
             case $2 in
@@ -157,7 +158,7 @@ fn what_runs_is_what_was_asked_about_whatever_is_rewritten_meanwhile() {
             esac
         }} {ANSWER}"#
     ));
-    let file = |name: &str| place.scratch.file(name);
+    let file = |name: &str| place.file(name);
     fs::copy(env!("CARGO_BIN_EXE_exec-race"), file("race-it")).unwrap();
     for (kind, exits) in [
         ("path", Exits::With(0)),
@@ -176,7 +177,7 @@ fn what_runs_is_what_was_asked_about_whatever_is_rewritten_meanwhile() {
             "./pasz",
         ];
         let options = ["--host", "--policy-asks", "exec"];
-        let output = place.run(&options, &program).code(0);
+        let output = place.ask(&options, &program).code(0);
         let ends = output.out();
         for nobody in ["through: 0\n", "odd: 0\n"] {
             assert!(ends.contains(nobody), "{kind}: {ends} {}", output.err());
@@ -213,7 +214,7 @@ fn each_peer_is_asked_about_by_address_port_and_protocol() {
              \x20   except OSError as e: print(errno.errorcode[e.errno])\n"
         );
         let options = ["--net-allow", "127.0.0.1", "--net-allow-bind", "0-65535"];
-        let output = place.run(&options, &["/usr/bin/python3", "-c", &script]);
+        let output = place.ask(&options, &["/usr/bin/python3", "-c", &script]);
         let lines: Vec<&str> = output.out().lines().collect();
         let refused = "ECONNREFUSED";
         assert_eq!(lines, ["ok", refused, refused, refused], "{}", output.err());
@@ -237,7 +238,7 @@ fn paths_processes_and_memory_are_asked_about_if_that_is_wanted() {
         let script = "cat /etc/hostname; cat /dev/null && echo cat; \
                       dd if=/dev/zero of=/dev/null bs=1G count=1 || echo no memory";
         let asks = ["--policy-asks", "path,process,memory"];
-        let output = place.run(&asks, &["sh", "-c", script]);
+        let output = place.ask(&asks, &["sh", "-c", script]);
         assert_eq!(output.out(), "cat\nno memory\n", "{}", output.err());
         assert!(output.err().contains("/etc/hostname: Permission denied"));
         assert!(output.err().contains("to be audited: "), "{}", output.err());
@@ -247,7 +248,7 @@ fn paths_processes_and_memory_are_asked_about_if_that_is_wanted() {
 #[test]
 fn the_policy_program_ends_with_the_run_and_with_nucleus() {
     require!(ptrace);
-    let place = Place::new(None);
+    let place = Place::new();
     let stubborn = r#"verdict() { echo "{\"id\":$1,\"verdict\":\"allow\"}"; }"#;
     let options = ["--host", "--policy-asks", "exec"];
     let ended = |kill: bool| {
@@ -259,7 +260,7 @@ fn the_policy_program_ends_with_the_run_and_with_nucleus() {
             ("sleep 1000 &", "echo up")
         };
         place.policy(&format!("{stubborn}\n{child} {ANSWER}\nexec sleep 1000"));
-        let mut command = place.command(&options, &["sh", "-c", program]);
+        let mut command = place.asking(&options, &["sh", "-c", program]);
         // Whoever survives holds this open.
         let (mut watched, held) = std::io::pipe().unwrap();
         command.stdout(Stdio::piped()).stderr(held);
@@ -282,32 +283,32 @@ fn the_policy_program_ends_with_the_run_and_with_nucleus() {
 #[test]
 fn the_plan_starts_no_policy_program() {
     require!(ptrace, userns);
-    let place = Place::new(None);
+    let place = Place::new();
     place.policy("touch started");
-    let output = place.run(&["--print-plan"], &["true"]).code(0);
+    let output = place.ask(&["--print-plan"], &["true"]).code(0);
     let rule = "what the policy says of each program to execute: enforced by the supervisor, as the tracer\n";
     assert!(output.out().contains(rule), "{}", output.out());
-    assert!(!place.scratch.file("started").exists());
+    assert!(!place.file("started").exists());
 }
 
 #[test]
 fn the_example_of_the_documentation_works() {
     require!(ptrace, tool("python3"), userland);
-    let place = Place::new(None);
+    let place = Place::new();
     place.write("policy.py", &documented("python", 0));
     place.policy("exec python3 policy.py");
     let script = "cat /dev/null && echo cat; cat secret; echo $?";
-    let output = place.run(&["--host"], &["sh", "-c", script]);
+    let output = place.ask(&["--host"], &["sh", "-c", script]);
     assert_eq!(output.out(), "cat\n126\n", "{}", output.err());
 }
 
 #[test]
 fn the_file_of_the_documentation_is_one() {
-    let place = Place::new(None);
+    let place = Place::new();
     place.write("policy.toml", &documented("toml", 0));
     let mut check = Command::new(path());
     check.args(["policy", "check", "policy.toml"]);
-    let output = check.current_dir(place.scratch.path()).output().unwrap();
+    let output = check.current_dir(place.path()).output().unwrap();
     let output = output.code(0);
     assert!(output.out().contains("network: talk to *.crates.io:443: "));
 }

@@ -6,8 +6,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use nucleus_tests::anybody::{Anybody, NOBODY};
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::{NOBODY, Place};
 use nucleus_tests::require;
 
 /// Options and program of `nucleus run`, the exit code, and the whole of what
@@ -177,8 +177,8 @@ const ERRORS: &[(&[&str], i32, &str)] = &[
     ),
 ];
 
-fn place() -> Anybody {
-    let place = Anybody::new();
+fn place() -> Place {
+    let place = Place::new();
     place.write("plain", "");
     place.write("bad.toml", "x = [");
     place.write("nothing.json", r#"{"defaultAction":"SCMP_ACT_ERRNO"}"#);
@@ -199,7 +199,7 @@ fn each_error_names_step_object_cause_and_remedy() {
     for user in [0, NOBODY] {
         for (words, code, expected) in ERRORS {
             let words = [&["run"], *words].concat();
-            let output = place.nucleus(user, &words).code(*code);
+            let output = place.of(user).nucleus(&words).code(*code);
             assert_eq!(output.err(), format!("nucleus: {expected}\n"), "{words:?}");
             assert_eq!(output.out(), "", "{words:?}");
         }
@@ -217,7 +217,7 @@ fn folders_that_are_closed_are_named() {
     let real = place.path().canonicalize().unwrap();
     let check = |user, words: &[&str], expected: &str| {
         let words = [&["run"], words, &["--", "true"]].concat();
-        let output = place.nucleus(user, &words).code(125);
+        let output = place.of(user).nucleus(&words).code(125);
         assert_eq!(output.err(), format!("nucleus: {expected}\n"), "{words:?}");
     };
     let denied = "Permission denied (os error 13)";
@@ -269,7 +269,7 @@ fn what_a_program_does_not_see_is_named() {
     let real = place.path().canonicalize().unwrap();
     for user in [0, NOBODY] {
         let words = ["run", "--rootfs", "folder", "--", "/bin/true"];
-        let output = place.nucleus(user, &words).code(127);
+        let output = place.of(user).nucleus(&words).code(127);
         let expected = format!(
             "nucleus: program \"/bin/true\" not found in the root directory {:?}, which is all \
              that the program sees; install it there, or show it with --volume\n",
@@ -279,7 +279,7 @@ fn what_a_program_does_not_see_is_named() {
     }
     // By a relative path, and started elsewhere.
     let words = ["run", "--workspace", "folder", "--", "./nucleus"];
-    let output = place.nucleus(0, &words).code(127);
+    let output = place.nucleus(&words).code(127);
     let expected = format!(
         "nucleus: program \"./nucleus\" is {:?} on the host, which the sandbox does not show \
          there; show its folder with --volume {real:?}:{real:?}:ro, and name the program by that \
@@ -305,7 +305,7 @@ fn a_hidden_proc_is_named() {
              --clear-groups ./nucleus run -v folder:/data -- true"
         );
         let output = place
-            .command(0, "unshare")
+            .command("unshare")
             .args(["--mount", "sh", "-c", &script])
             .output()
             .unwrap()
@@ -338,7 +338,7 @@ fn nothing_is_done_before_the_inputs_are_read() {
         let grant = ["--volume", "folder:/out:rw"];
         let program = ["--", "touch", "/out/ran"];
         let words = [&["run"], &grant[..], bad, &program].concat();
-        drop(place.nucleus(0, &words).code(125));
+        drop(place.nucleus(&words).code(125));
         let left = fs::read_dir(place.path().join("folder")).unwrap().count();
         assert_eq!(left, 0, "{bad:?}");
     }
@@ -350,7 +350,8 @@ fn limits_of_the_caller_are_named() {
     require!(root, userns, landlock(1), tool("unshare"));
     let place = place();
     let output = place
-        .command(NOBODY, "sh")
+        .of(NOBODY)
+        .command("sh")
         .args(["-c", "ulimit -n 8; exec ./nucleus run -- true"])
         .output()
         .unwrap()
@@ -362,7 +363,7 @@ fn limits_of_the_caller_are_named() {
         let script =
             format!("echo 0 >/proc/sys/user/max_{kind}_namespaces && exec ./nucleus run -- true");
         let output = place
-            .command(0, "unshare")
+            .command("unshare")
             .args(["--user", "--map-root-user", "sh", "-c", &script])
             .output()
             .unwrap()

@@ -5,35 +5,35 @@
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 
-use nucleus_tests::anybody::{Anybody, NOBODY};
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::{NOBODY, Place};
 use nucleus_tests::require;
 
 /// Prints user, group and groups, and the id map without its blanks.
 const WHO: &str = "echo $(id -u) $(id -g) $(id -G); tr -s ' ' </proc/self/uid_map";
 
 /// What `nucleus run OPTIONS` says of the program: its ids, its map.
-fn who(place: &Anybody, user: u32, options: &str) -> (String, String) {
+fn who(place: &Place, user: u32, options: &str) -> (String, String) {
     let mut words = vec!["run"];
     words.extend(options.split_whitespace());
     words.extend(["--", "sh", "-c", WHO]);
-    let output = place.nucleus(user, &words).code(0);
+    let output = place.of(user).nucleus(&words).code(0);
     let (ids, map) = output.out().split_once('\n').unwrap();
     (ids.to_owned(), map.trim().to_owned())
 }
 
 /// How nucleus refuses options.
-fn refusal(place: &Anybody, user: u32, options: &str) -> String {
+fn refusal(place: &Place, user: u32, options: &str) -> String {
     let mut words = vec!["run"];
     words.extend(options.split_whitespace());
     words.extend(["--", "true"]);
-    place.nucleus(user, &words).code(125).err().to_owned()
+    place.of(user).nucleus(&words).code(125).err().to_owned()
 }
 
 #[test]
 fn what_root_runs_has_the_ids_that_are_asked_for() {
     require!(root, userns);
-    let place = Anybody::new();
+    let place = Place::new();
     let check = |options: &str, ids: &str, inside: &str, count: &str| {
         let (found, map) = who(&place, 0, options);
         assert_eq!(found, ids, "{options}");
@@ -66,7 +66,7 @@ fn what_root_runs_has_the_ids_that_are_asked_for() {
 #[test]
 fn root_of_the_host_is_nobody_s_to_be() {
     require!(root, userns);
-    let place = Anybody::new();
+    let place = Place::new();
     for options in [
         "--userns keep-id",
         "--userns keep-id --user root",
@@ -82,11 +82,11 @@ fn root_of_the_host_is_nobody_s_to_be() {
 #[test]
 fn without_a_user_namespace_the_other_walls_stand() {
     require!(root);
-    let place = Anybody::new();
+    let place = Place::new();
     let script = "id -u; cat /proc/self/uid_map; unshare --user true; \
         echo 1 >/proc/sys/kernel/core_pattern; grep Cap /proc/self/status";
     let words = ["run", "--userns", "host", "--", "sh", "-c", script];
-    let output = place.nucleus(0, &words).code(0);
+    let output = place.nucleus(&words).code(0);
     let lines: Vec<_> = output.out().lines().collect();
     assert!(lines[0].parse::<u32>().unwrap() >= 0x7000_0000);
     assert!(lines[1].ends_with("4294967295"), "{lines:?}");
@@ -103,7 +103,7 @@ fn without_a_user_namespace_the_other_walls_stand() {
 #[test]
 fn a_user_is_itself_on_the_host_whoever_it_is_inside() {
     require!(root, userns);
-    let place = Anybody::new();
+    let place = Place::new();
     let own = "65534 65534 1";
     for options in ["", "--userns keep-id", "--uidmap 65534:65534:1"] {
         let expected = ("65534 65534 65534".to_owned(), own.to_owned());
@@ -126,7 +126,7 @@ fn a_user_is_itself_on_the_host_whoever_it_is_inside() {
         "touch",
         "new",
     ];
-    let output = place.nucleus(NOBODY, &words).code(0);
+    let output = place.of(NOBODY).nucleus(&words).code(0);
     assert_eq!(output.err(), "");
     let owner = workspace.join("new").metadata().unwrap().uid();
     assert_eq!(owner, NOBODY);
@@ -135,7 +135,7 @@ fn a_user_is_itself_on_the_host_whoever_it_is_inside() {
 #[test]
 fn mistakes_are_named_before_anything_starts() {
     require!(root, userns);
-    let place = Anybody::new();
+    let place = Place::new();
     for (user, options, expected) in [
         (0, "--uidmap 0:100000:10 --uidmap 9:200000:1", "overlap"),
         (0, "--uidmap 0:100000:10 --user 77", "--uidmap 77:HOST:1"),
@@ -156,7 +156,7 @@ fn mistakes_are_named_before_anything_starts() {
         ("--group-add no-such-group", "/etc/group"),
     ] {
         let words: Vec<_> = ["run"].into_iter().chain(options.split(' ')).collect();
-        let output = place.nucleus(0, &[&words[..], &["--", "true"]].concat());
+        let output = place.nucleus(&[&words[..], &["--", "true"]].concat());
         assert!(!output.status.success());
         assert!(output.err().contains(expected), "{}", output.err());
     }
@@ -164,14 +164,14 @@ fn mistakes_are_named_before_anything_starts() {
 
 /// Runs `script` as nobody where `/etc/subuid` and `/etc/subgid` hold `ranges`;
 /// `first` runs as root before.
-fn with_ranges(place: &Anybody, ranges: &str, first: &str, script: &str) -> std::process::Output {
+fn with_ranges(place: &Place, ranges: &str, first: &str, script: &str) -> std::process::Output {
     place.write("ranges", ranges);
     let setup = format!(
         "mount --bind ranges /etc/subuid && mount --bind ranges /etc/subgid && {first} \
          exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -c '{script}'"
     );
     place
-        .command(0, "unshare")
+        .command("unshare")
         .args(["--mount", "sh", "-c", &setup])
         .output()
         .unwrap()
@@ -180,7 +180,7 @@ fn with_ranges(place: &Anybody, ranges: &str, first: &str, script: &str) -> std:
 #[test]
 fn subordinate_ids_come_from_the_helpers() {
     require!(root, userns, userland, tool("newuidmap"), tool("setpriv"));
-    let place = Anybody::new();
+    let place = Place::new();
     let check = |options: &str, ids: &str, map: &str| {
         let script = format!(
             "./nucleus run {options} -- sh -c \"{}\"",
@@ -224,7 +224,7 @@ fn subordinate_ids_come_from_the_helpers() {
 #[test]
 fn missing_ranges_and_helpers_are_named_with_what_to_do() {
     require!(root, userns, userland, tool("newuidmap"), tool("setpriv"));
-    let place = Anybody::new();
+    let place = Place::new();
     let run = "./nucleus run --userns nomap -- true";
     let said = |ranges: &str, first: &str, script: &str| {
         let output = with_ranges(&place, ranges, first, script).code(125);
@@ -251,7 +251,7 @@ fn missing_ranges_and_helpers_are_named_with_what_to_do() {
 #[test]
 fn a_write_grant_that_would_be_none_is_refused() {
     require!(root, userns, userland, tool("newuidmap"), tool("setpriv"));
-    let place = Anybody::new();
+    let place = Place::new();
     let own = "mkdir own && chown 65534:65534 own &&";
     let run = "./nucleus run --userns auto --workspace own -- true";
     let output = with_ranges(&place, "nobody:100000:65536\n", own, run).code(125);

@@ -5,33 +5,29 @@
 use std::os::unix::fs::chown;
 use std::process::Output;
 
-use nucleus_tests::anybody::{Anybody, NOBODY};
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::{NOBODY, Place};
 use nucleus_tests::require;
 
-fn reduced(place: &Anybody, options: &[&str], script: &str) -> Output {
+fn reduced(place: &Place, options: &[&str], script: &str) -> Output {
     let words = [
         &["run", "--no-userns"],
         options,
         &["--", "sh", "-c", script],
     ]
     .concat();
-    place.nucleus(NOBODY, &words)
+    place.of(NOBODY).nucleus(&words)
 }
 
 #[test]
 fn the_error_without_userns_names_the_way_without() {
     require!(root, tool("unshare"));
-    let place = Anybody::new();
+    let place = Place::new();
     // In the test machine there are none to begin with.
     let script = "if [ $(cat /proc/sys/user/max_user_namespaces) = 0 ]; then exec ./nucleus run -- true; fi; \
         exec unshare --user --map-root-user sh -c \
         'echo 0 >/proc/sys/user/max_user_namespaces && exec ./nucleus run -- true'";
-    let output = place
-        .command(0, "sh")
-        .args(["-c", script])
-        .output()
-        .unwrap();
+    let output = place.command("sh").args(["-c", script]).output().unwrap();
     let output = output.code(125);
     let said = output.err();
     assert!(said.contains("user.max_user_namespaces"), "{said}");
@@ -42,9 +38,9 @@ fn the_error_without_userns_names_the_way_without() {
 #[test]
 fn without_userns_landlock_and_the_filter_are_the_walls() {
     require!(root, landlock(1));
-    let place = Anybody::new();
+    let place = Place::new();
     place.write("readable", "of the folder\n");
-    let others = Anybody::new();
+    let others = Place::new();
     others.write("other", "of others\n");
     let other = others.path().join("other");
     let script = format!(
@@ -73,7 +69,7 @@ fn without_userns_landlock_and_the_filter_are_the_walls() {
 #[test]
 fn without_userns_a_grant_is_for_content_alone() {
     require!(root, landlock(3), tool("chmod"));
-    let place = Anybody::new();
+    let place = Place::new();
     let granted = place.path().join("granted");
     std::fs::create_dir(&granted).unwrap();
     chown(&granted, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -88,7 +84,7 @@ fn without_userns_a_grant_is_for_content_alone() {
 #[test]
 fn without_userns_there_is_no_way_by_sockets_signals_or_tracing() {
     require!(root, landlock(6), tool("python3"));
-    let place = Anybody::new();
+    let place = Place::new();
     let script = "import os, signal, socket\n\
         def tried(what, call, *arguments):\n\
         \x20   try: call(*arguments); print(what, 0)\n\
@@ -102,7 +98,7 @@ fn without_userns_there_is_no_way_by_sockets_signals_or_tracing() {
         tried('environment', lambda: open(f'/proc/{parent}/environ').read())\n\
         tried('userns', os.unshare, 0x10000000) if hasattr(os, 'unshare') else print('userns 1')";
     let words = ["run", "--no-userns", "--", "python3", "-c", script];
-    let output = place.nucleus(NOBODY, &words).code(0);
+    let output = place.of(NOBODY).nucleus(&words).code(0);
     let (perm, access) = (libc::EPERM, libc::EACCES);
     let expected = format!(
         "unix {perm}\ninet {perm}\npair 0\nkill {perm}\nmemory {access}\nenvironment {access}\nuserns {perm}\n"
@@ -113,10 +109,10 @@ fn without_userns_there_is_no_way_by_sockets_signals_or_tracing() {
 #[test]
 fn what_no_userns_cannot_have_is_refused() {
     require!(root);
-    let place = Anybody::new();
+    let place = Place::new();
     place.write("file", "");
     let root = place
-        .nucleus(0, &["run", "--no-userns", "--", "true"])
+        .nucleus(&["run", "--no-userns", "--", "true"])
         .code(125);
     assert!(root.err().contains("--userns host"), "{}", root.err());
     let elsewhere = reduced(&place, &["-v", "file:/elsewhere"], "true").code(125);
@@ -137,8 +133,8 @@ fn what_no_userns_cannot_have_is_refused() {
 #[test]
 fn the_doctor_knows_of_no_userns() {
     require!(root, landlock(1));
-    let place = Anybody::new();
-    let output = place.nucleus(NOBODY, &["doctor", "--json"]);
+    let place = Place::new();
+    let output = place.of(NOBODY).nucleus(&["doctor", "--json"]);
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let works = |what: &str| {
         let mut all = findings.as_array().unwrap().iter();

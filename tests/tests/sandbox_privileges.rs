@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use nucleus_tests::anybody::{Anybody, NOBODY};
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::{NOBODY, Place};
 use nucleus_tests::require;
 
 /// Every capability of Linux 5.9 and later (capabilities(7)).
@@ -55,7 +55,7 @@ const ALL: &[&str] = &[
 #[test]
 fn capabilities_are_there_in_all_five_sets_and_after_exec() {
     require!(root, userns);
-    let place = Anybody::new();
+    let place = Place::new();
     place.write("caps.toml", "add = [\"chown\"]\n");
     for user in [0, NOBODY] {
         let options = [
@@ -67,7 +67,8 @@ fn capabilities_are_there_in_all_five_sets_and_after_exec() {
         ];
         let script = ["--", "sh", "-c", "grep ^Cap /proc/self/status"];
         let output = place
-            .nucleus(user, &[&options[..], &script].concat())
+            .of(user)
+            .nucleus(&[&options[..], &script].concat())
             .code(0);
         let sets = output.out().lines();
         let sets: Vec<_> = sets.map(|line| line.split_once('\t').unwrap().1).collect();
@@ -78,7 +79,7 @@ fn capabilities_are_there_in_all_five_sets_and_after_exec() {
 #[test]
 fn a_capability_is_one_over_the_sandbox_s_own() {
     require!(root, userns, tool("python3"));
-    let place = Anybody::new();
+    let place = Place::new();
     let bind = "import socket; socket.socket().bind(('127.0.0.1', 80)); print('bound')";
     let name = "import socket; socket.sethostname('other'); print(socket.gethostname())";
     for user in [0, NOBODY] {
@@ -86,7 +87,9 @@ fn a_capability_is_one_over_the_sandbox_s_own() {
             ("net_bind_service", bind, "bound\n"),
             ("sys_admin", name, "other\n"),
         ] {
-            let without = place.nucleus(user, &["run", "--", "python3", "-c", script]);
+            let without = place
+                .of(user)
+                .nucleus(&["run", "--", "python3", "-c", script]);
             assert!(without.code(1).err().contains("PermissionError"));
             let options = [
                 "run",
@@ -97,7 +100,7 @@ fn a_capability_is_one_over_the_sandbox_s_own() {
                 "-c",
                 script,
             ];
-            assert_eq!(place.nucleus(user, &options).code(0).out(), expected);
+            assert_eq!(place.of(user).nucleus(&options).code(0).out(), expected);
         }
     }
 }
@@ -140,7 +143,7 @@ fn no_capability_reaches_the_host() {
         "vsock",
     ];
     require!(root, userns, landlock(6));
-    let place = Anybody::new();
+    let place = Place::new();
     place.add("probe", env!("CARGO_BIN_EXE_sandbox-probe").as_ref());
     place.write("open.json", r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#);
     let given: Vec<_> = ALL.iter().flat_map(|name| ["--cap-add", name]).collect();
@@ -150,7 +153,7 @@ fn no_capability_reaches_the_host() {
             let filter = ["--seccomp-profile", "open.json"];
             let probe = ["--", "./probe", &host, "1", "no-such-socket"];
             let words = [&["run"][..], &given, &filter, others, &probe].concat();
-            let output = place.nucleus(user, &words).code(0);
+            let output = place.of(user).nucleus(&words).code(0);
             let open = output
                 .out()
                 .lines()
@@ -164,7 +167,7 @@ fn no_capability_reaches_the_host() {
 #[test]
 fn a_file_handle_opens_nothing_with_any_capability() {
     require!(root, userns, userland, tool("python3"));
-    let place = Anybody::new();
+    let place = Place::new();
     place.write("open.json", r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#);
     // name_to_handle_at("/usr"), then open_by_handle_at(that).
     let script = "import ctypes, os, struct\n\
@@ -186,7 +189,7 @@ fn a_file_handle_opens_nothing_with_any_capability() {
             script,
         ];
         let words = [&["run"][..], &given, &program].concat();
-        let output = place.nucleus(user, &words).code(0);
+        let output = place.of(user).nucleus(&words).code(0);
         assert_eq!(output.out(), format!("0 -1 {}\n", libc::EPERM));
     }
 }
@@ -194,7 +197,7 @@ fn a_file_handle_opens_nothing_with_any_capability() {
 #[test]
 fn mistakes_in_policies_have_a_file_and_a_place() {
     require!(root, userns);
-    let place = Anybody::new();
+    let place = Place::new();
     for (option, text, expected) in [
         (
             "--caps-policy",
@@ -219,30 +222,29 @@ fn mistakes_in_policies_have_a_file_and_a_place() {
         ("--landlock-policy", "", "restricts nothing"),
     ] {
         place.write("policy.toml", text);
-        let output = place.nucleus(NOBODY, &["run", option, "policy.toml", "--", "true"]);
+        let output = place
+            .of(NOBODY)
+            .nucleus(&["run", option, "policy.toml", "--", "true"]);
         let output = output.code(125);
         assert!(output.err().contains("policy.toml"), "{}", output.err());
         assert!(output.err().contains(expected), "{}", output.err());
     }
-    let none = place.nucleus(
-        0,
-        &[
-            "run",
-            "--userns",
-            "host",
-            "--cap-add",
-            "chown",
-            "--",
-            "true",
-        ],
-    );
+    let none = place.nucleus(&[
+        "run",
+        "--userns",
+        "host",
+        "--cap-add",
+        "chown",
+        "--",
+        "true",
+    ]);
     assert!(none.code(125).err().contains("no capabilities"));
 }
 
 #[test]
 fn reading_is_not_executing_in_a_landlock_policy() {
     require!(root, userns, landlock(5));
-    let place = Anybody::new();
+    let place = Place::new();
     let real = |program: &str| {
         let path = nucleus_tests::require::find(program).unwrap();
         path.canonicalize().unwrap().to_str().unwrap().to_owned()
@@ -264,7 +266,7 @@ fn reading_is_not_executing_in_a_landlock_policy() {
     for user in [0, NOBODY] {
         let run = |words: &[&str]| {
             let options = ["run", "--landlock-policy", "policy.toml", "--"];
-            place.nucleus(user, &[&options[..], words].concat())
+            place.of(user).nucleus(&[&options[..], words].concat())
         };
         let read = run(&["cat", "policy.toml"]).code(0);
         assert!(read.out().contains("beneath"), "{}", read.out());
@@ -276,14 +278,14 @@ fn reading_is_not_executing_in_a_landlock_policy() {
         "[[path]]\nbeneath = [\"/no/such\"]\nallow = [\"read\"]\n",
     );
     let words = ["run", "--landlock-policy", "policy.toml", "--", "true"];
-    let missing = place.nucleus(NOBODY, &words).code(125);
+    let missing = place.of(NOBODY).nucleus(&words).code(125);
     assert!(missing.err().contains("\"/no/such\""), "{}", missing.err());
 }
 
 #[test]
 fn ports_are_those_of_the_landlock_policy() {
     require!(root, userns, landlock(4), tool("python3"));
-    let place = Anybody::new();
+    let place = Place::new();
     place.write("policy.toml", "[tcp]\nbind = [8080]\n");
     let script = "import socket, sys\n\
         for port in (8080, 8081):\n\
@@ -293,7 +295,8 @@ fn ports_are_those_of_the_landlock_policy() {
         let options = ["run", "--landlock-policy", "policy.toml"];
         let program = ["--", "python3", "-c", script];
         let output = place
-            .nucleus(user, &[&options[..], &program].concat())
+            .of(user)
+            .nucleus(&[&options[..], &program].concat())
             .code(0);
         assert_eq!(output.out(), format!("0\n{}\n", libc::EACCES));
     }

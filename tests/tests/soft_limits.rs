@@ -9,33 +9,29 @@
 use std::path::Path;
 use std::process::Output;
 
-use nucleus_tests::anybody::{Anybody, NOBODY, users};
 use nucleus_tests::nucleus::Said as _;
+use nucleus_tests::place::Place;
 use nucleus_tests::require;
 
 /// A run in the host's view with these limits; `None`, aloud, where this user
 /// has cgroups of its own.
 fn run(limits: &[&str], command: &[&str]) -> Option<Output> {
-    let user = if rustix::process::geteuid().is_root() {
-        NOBODY
-    } else {
-        0
-    };
-    run_as(user, limits, command)
+    run_at(&Place::unprivileged(), limits, command)
 }
 
 /// The same as each user that this process can be, where it has no cgroups.
 fn run_as_all(limits: &[&str], command: &[&str]) -> Vec<Output> {
-    let users = users().into_iter();
-    let outputs = users.filter_map(|user| run_as(user.unwrap_or(0), limits, command));
+    let places = Place::all();
+    let outputs = places
+        .iter()
+        .filter_map(|place| run_at(place, limits, command));
     outputs.collect()
 }
 
-fn run_as(user: u32, limits: &[&str], command: &[&str]) -> Option<Output> {
-    let place = Anybody::new();
+fn run_at(place: &Place, limits: &[&str], command: &[&str]) -> Option<Output> {
     place.add("probe", Path::new(env!("CARGO_BIN_EXE_limit-probe")));
     let words = [&["run", "--host"], limits, &["--"], command].concat();
-    let output = place.nucleus(user, &words);
+    let output = place.nucleus(&words);
     if !output.err().contains("is enforced by the supervisor") {
         nucleus_tests::require::say("this user has cgroups of its own");
         return None;
@@ -186,15 +182,10 @@ fn threads_are_free_but_their_stacks_are_memory() {
 #[test]
 fn files_in_memory_have_a_share_of_the_limit() {
     require!(ptrace, userns, userland);
-    let place = Anybody::new();
-    let user = if rustix::process::geteuid().is_root() {
-        NOBODY
-    } else {
-        0
-    };
+    let place = Place::unprivileged();
     let fill = "for at in /tmp /dev/shm $HOME; do head -c 40M /dev/zero >$at/file; \
         du -k $at/file; done";
-    let output = place.nucleus(user, &["run", "--memory", "100M", "--", "sh", "-c", fill]);
+    let output = place.nucleus(&["run", "--memory", "100M", "--", "sh", "-c", fill]);
     if !output.err().contains("is enforced by the supervisor") {
         nucleus_tests::require::say("this user has cgroups of its own");
         return;
