@@ -34,8 +34,8 @@ pub enum WhenFull {
 /// `RLIMIT_STACK` bounds, the page cache, files in a tmpfs.
 ///
 /// A tracer judges all claims, unless the small ones, which are most, are
-/// [left to a listener](Guard::leave_to_listener): that takes two thirds of the
-/// time.
+/// [left to a listener](Guard::leave_to_listener): that takes three quarters of
+/// the time.
 #[derive(Debug)]
 pub struct MemoryLimit {
     rule: Rule,

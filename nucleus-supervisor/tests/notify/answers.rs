@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use nucleus_supervisor::{
-    ArgTest, AtOnce, Decision, Delivery, Errno, Failure, Grounds, Handler, Registry, Reply,
+    ArgTest, AtOnce, Decision, Delivery, Denial, Errno, Failure, Grounds, Handler, Registry, Reply,
     Request, When,
 };
 use rustix::process::{Pid, Signal};
@@ -196,4 +196,59 @@ fn who_never_waits_answers_on_the_thread_that_receives() {
     let names = names.lock().expect("whole");
     let expected = ["nucleus-notify", "nucleus-worker"].map(|name| Some(name.to_owned()));
     assert_eq!(*names, expected);
+}
+
+/// What is told of may take its time; what nobody is told of does not wait for
+/// that, nor for who is asked about other calls.
+#[test]
+fn who_never_waits_answers_there_beside_those_who_hear_of_denials() {
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let note = |what: &'static str| {
+        let names = Arc::clone(&names);
+        move || {
+            let name = thread::current().name().map(str::to_owned);
+            names.lock().expect("whole").push((what, name));
+        }
+    };
+    let (asked, told, ahead) = (note("asked"), note("told"), note("ahead"));
+    let handler = move |request: &Request| {
+        asked();
+        if request.data().args[0] == 0 {
+            return answer(Reply::Value(7));
+        }
+        request.denied_because(Denial {
+            what: String::new(),
+            why: String::new(),
+            remedy: None,
+        });
+        answer(Reply::Errno(Errno::NOMEM))
+    };
+    let mut registry = one("getppid", AtOnce(handler));
+    add(
+        &mut registry,
+        "getuid",
+        AtOnce(|_: &Request| answer(Reply::Value(0))),
+    );
+    registry.on_denial(move |_denied| told());
+    registry.ahead(
+        |data| data.syscall() == Some(call("getuid")),
+        move |_request| {
+            ahead();
+            Reply::Value(9)
+        },
+    );
+    let (results, _) = supervised(registry, || {
+        let denied = raw("getppid", [1, 0, 0, 0, 0, 0]);
+        [bare("getppid"), denied, bare("getuid")]
+    });
+    assert_eq!(results, [Ok(7), Err(Errno::NOMEM), Ok(9)]);
+    let receiver = Some("nucleus-notify".to_owned());
+    let worker = Some("nucleus-worker".to_owned());
+    let expected = [
+        ("asked", receiver.clone()),
+        ("told", worker.clone()),
+        ("asked", receiver),
+        ("ahead", worker),
+    ];
+    assert_eq!(*names.lock().expect("whole"), expected);
 }

@@ -376,7 +376,7 @@ fn claim_often(rounds: usize) -> (usize, i32) {
 }
 
 fn signals() {
-    const ROUNDS: usize = 1000;
+    const ROUNDS: usize = 200;
     let handler: extern "C" fn(libc::c_int) = count_signal;
     // SAFETY: an action of zeroes has no flags and an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
