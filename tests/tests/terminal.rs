@@ -64,7 +64,7 @@ fn control_c_is_the_program_s() {
     terminal.wait_for("ready");
     assert!(!terminal.is_cooked());
     terminal.type_in(b"\x03");
-    terminal.wait_for("got it");
+    terminal.wait_for("got it\r\n");
     terminal.type_in(b"word\n");
     // The terminal of the program echoes it, as any does.
     terminal.wait_for("word\r\nword\r\n");
