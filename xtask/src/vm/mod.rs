@@ -43,10 +43,6 @@ use report::{Report, Totals};
 /// The file systems of a guest live in it, beside what the tests use.
 const MEMORY: u32 = 1536;
 
-/// How often a machine is booted whose kernel the emulator breaks while it
-/// patches itself.
-const BOOTS: u32 = 3;
-
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Kernel to boot: 6.1, 6.12, 7.3 or all [default: the oldest and the newest]
@@ -357,30 +353,17 @@ impl Host<'_> {
         let machine = self.machine(kernel, group, &image);
         let entries: Vec<_> = parts.iter().flat_map(|part| &part.entries).collect();
         let label = if self.many { &kernel.release } else { "" };
-        let mut attempts = 0;
-        let (mut report, booted, end) = loop {
-            attempts += 1;
-            let log =
-                File::create(run.join("output.log")).context("making the log of a machine")?;
-            let live = !self.args.arguments.is_empty();
-            let mut report = Report::new(entries.clone(), label, &job.nonce, log, live);
-            let mut booted = None;
-            let end = machine.run(|line| {
-                let said = report.line(line);
-                if booted.is_none() && report.ready.is_some() {
-                    booted = Some(start.elapsed());
-                }
-                said
-            })?;
-            let console = verdict::console(&machine.console)?;
-            if attempts == BOOTS || !verdict::is_torn_patch(&end, &console) {
-                break (report, booted, end);
+        let log = File::create(run.join("output.log")).context("making the log of a machine")?;
+        let live = !self.args.arguments.is_empty();
+        let mut report = Report::new(entries, label, &job.nonce, log, live);
+        let mut booted = None;
+        let end = machine.run(|line| {
+            let said = report.line(line);
+            if booted.is_none() && report.ready.is_some() {
+                booted = Some(start.elapsed());
             }
-            eprintln!(
-                "{what}: the emulator tore code that the kernel was patching; \
-                 this machine's tests begin again"
-            );
-        };
+            said
+        })?;
         report.finish(end, &machine.console)?;
         if let Some(release) = &report.ready
             && *release != kernel.release

@@ -80,14 +80,6 @@ pub(crate) fn signs(console: &str) -> Option<End> {
     })
 }
 
-/// Whether a panic is the emulator's: QEMU's TCG runs a processor past the
-/// breakpoint with which another guards code that it is patching, so the
-/// kernel finds a breakpoint (`int3`) that it knows nothing of. Seen in kernel
-/// 7.3 on two emulated processors.
-pub(crate) fn is_torn_patch(end: &End, console: &str) -> bool {
-    matches!(end, End::Panic(_)) && console.contains("Oops: int3")
-}
-
 /// The console's text.
 pub(crate) fn console(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
@@ -104,17 +96,6 @@ mod tests {
         let status = ExitStatus::from_raw(0);
         let end = explain(console, killed.map(str::to_owned), status);
         assert_eq!(end, expected(text.to_owned()));
-    }
-
-    #[test]
-    fn a_panic_at_a_breakpoint_is_the_emulators() {
-        let console =
-            "[ 1.9] Oops: int3: 0000 [#2] SMP NOPTI\n[ 1.9] Kernel panic - not syncing: x";
-        let end = signs(console).unwrap();
-        assert!(is_torn_patch(&end, console));
-        let other = "[ 1.9] Oops: general protection fault\n[ 1.9] Kernel panic - x";
-        assert!(!is_torn_patch(&signs(other).unwrap(), other));
-        assert!(!is_torn_patch(&End::Done, console));
     }
 
     #[test]
