@@ -134,6 +134,9 @@ fn a_user_s_limits_are_the_kernel_s() {
         })
     };
     assert_eq!(held(), ["67108864", "0", "21"]);
+    let scope = group.parent().expect("a scope");
+    let tasks = fs::read_to_string(scope.join("pids.max")).expect("a limit");
+    assert_eq!(tasks, "max\n", "systemd adds no limit of its own");
     // A manager puts in force again what it knows of each cgroup.
     said(Command::new("systemctl").arg("daemon-reload")).code(0);
     said(&mut session("systemctl --user daemon-reload")).code(0);

@@ -133,6 +133,8 @@ fn start(mut connection: Connection, name: &str) -> Result<(), Error> {
             out.text("limited run of nucleus");
         });
         out.property("Delegate", "b", |out| out.number(1));
+        // A login has no limit of its own; a scope would get DefaultTasksMax=.
+        out.property("TasksMax", "t", |out| out.long(u64::MAX));
         // Whoever asks, by the number that the manager knows it by.
         out.property("PIDs", "au", |out| out.array(4, |out| out.number(0)));
         out.property("CollectMode", "s", |out| out.text("inactive-or-failed"));

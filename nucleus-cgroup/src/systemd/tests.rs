@@ -127,6 +127,7 @@ fn a_scope_is_there_when_its_job_is_done() {
         &b"StartTransientUnit\0"[..],
         b"nucleus-1.scope\0",
         b"Delegate\0\x01b\0\x01\0\0\0",
+        b"TasksMax\0\x01t\0",
         b"PIDs\0\x02au\0\0\0\0\x04\0\0\0\0\0\0\0",
     ] {
         assert!(

@@ -52,6 +52,11 @@ impl Writer {
         self.0.extend(value.to_le_bytes());
     }
 
+    pub(super) fn long(&mut self, value: u64) {
+        self.align(8);
+        self.0.extend(value.to_le_bytes());
+    }
+
     pub(super) fn text(&mut self, value: &str) {
         self.number(length(value.len()));
         self.0.extend(value.as_bytes());
@@ -309,12 +314,15 @@ mod tests {
         out.array(8, |out| {
             out.property("Delegate", "b", |out| out.number(1));
             out.property("PIDs", "au", |out| out.array(4, |out| out.number(7)));
+            out.property("TasksMax", "t", |out| out.long(u64::MAX - 1));
         });
         let expected = [
             &b"\x01\0\0\0x\0\0\0"[..],
-            b"\x30\0\0\0\0\0\0\0",
+            b"\x48\0\0\0\0\0\0\0",
             b"\x08\0\0\0Delegate\0\x01b\0\x01\0\0\0\0\0\0\0",
             b"\x04\0\0\0PIDs\0\x02au\0\0\0\0\x04\0\0\0\x07\0\0\0",
+            b"\x08\0\0\0TasksMax\0\x01t\0",
+            b"\xfe\xff\xff\xff\xff\xff\xff\xff",
         ]
         .concat();
         assert_eq!(out.0, expected);
