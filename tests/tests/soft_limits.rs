@@ -77,6 +77,8 @@ fn pipelines_of_a_shell_that_is_interrupted_by_every_end_complete() {
 #[test]
 fn memory_ends_at_the_limit_by_every_route() {
     require!(ptrace);
+    // A slow machine takes seconds to copy nucleus there.
+    let place = Place::unprivileged();
     // The probe's own memory, with the stack, is some MiB.
     for (route, least, most, errno) in [
         ("private", 100, 128, libc::ENOMEM),
@@ -93,7 +95,8 @@ fn memory_ends_at_the_limit_by_every_route() {
         // Each copy counts for 32 MiB, and the original.
         ("fork", 1, 3, libc::ENOMEM),
     ] {
-        let Some(output) = run(&["--memory", "128M"], &["./probe", "memory", route]) else {
+        let command = ["./probe", "memory", route];
+        let Some(output) = run_at(&place, &["--memory", "128M"], &command) else {
             return;
         };
         let [(count, ended)] = numbers(&output)[..] else {
