@@ -35,16 +35,25 @@ pub(crate) fn provide(install: bool) -> Result<()> {
         .collect();
     if install {
         packages.extend(WANTED.iter().filter(|package| !is_installed(package)));
-        packages.extend(systemd::missing());
     }
+    if !packages.is_empty() && !install {
+        let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
+        bail!("missing packages; as root: apt-get install {names} (or give --setup)");
+    }
+    fetch(packages.into_iter().collect())?;
+    // The one machine that needs it is left out without.
+    if install && let Err(error) = fetch(systemd::missing()) {
+        eprintln!("warning: cannot install systemd: {error:#}");
+    }
+    Ok(())
+}
+
+fn fetch(packages: Vec<&str>) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
-    if !install {
-        bail!("missing packages; as root: apt-get install {names} (or give --setup)");
-    }
     if !rustix::process::geteuid().is_root() {
+        let names = packages.join(" ");
         bail!("--setup needs root to install; as root: apt-get install {names}");
     }
     let mut update = Command::new("apt-get");
