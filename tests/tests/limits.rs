@@ -167,7 +167,7 @@ fn the_task_limit_refuses_and_is_named() {
         let output = run(view, &["--pids", "3"], &["sh", "-c", script]);
         assert!(!output.status.success(), "{view:?} {output:?}");
         let said = output.err();
-        assert!(said.contains("refused at --pids 3\n"), "{view:?} {said}");
+        assert!(said.contains("refused at --pids 3: "), "{view:?} {said}");
         assert!(groups().is_empty(), "{view:?} {:?}", groups());
     }
 }
@@ -261,7 +261,7 @@ fn a_user_limits_runs_below_a_delegated_cgroup() {
         user.stdin.take().unwrap().write_all(b"go\n").unwrap();
         let output = user.wait_with_output().unwrap();
         let said = output.err();
-        assert!(said.contains("refused at --pids 3\n"), "{view:?} {said}");
+        assert!(said.contains("refused at --pids 3: "), "{view:?} {said}");
         std::fs::remove_dir(delegated.path().join("nucleus-self")).unwrap();
         std::fs::remove_dir(delegated.path()).unwrap();
     }

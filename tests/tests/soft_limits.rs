@@ -59,7 +59,7 @@ fn forks_end_at_the_limit_and_slots_are_free_again() {
     // The probe itself is one of the twenty.
     assert_eq!(numbers(&output), [(19, libc::EAGAIN); 2], "{output:?}");
     let said = output.err();
-    assert!(said.contains("2 forks refused at --pids 20\n"), "{said}");
+    assert!(said.contains("forks refused at --pids 20: 2\n"), "{said}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn small_claims_of_many_threads_end_at_the_limit() {
         assert!(counted <= 128 * KIB, "{counted} KiB");
         assert!(claimed > 100 * KIB, "{claimed} KiB");
         let said = output.err();
-        assert!(said.contains("8 claims of memory refused at --memory 128M\n"));
+        assert!(said.contains("claims of memory refused at --memory 128M: 8\n"));
     }
 }
 
@@ -217,5 +217,5 @@ fn a_process_that_wants_too_much_is_killed_if_asked() {
     };
     assert_eq!(output.status.code(), Some(137), "{output:?}");
     let said = output.err();
-    assert!(said.contains("1 processes killed for memory at --memory 128M\n"));
+    assert!(said.contains("processes killed for memory at --memory 128M: 1\n"));
 }

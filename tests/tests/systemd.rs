@@ -173,7 +173,7 @@ fn who_meets_a_limit_is_told_in_a_line() {
         .lines()
         .filter(|line| line.starts_with("nucleus:"))
         .collect();
-    assert_eq!(ours, ["nucleus: 1 forks refused at --pids 5"]);
+    assert_eq!(ours, ["nucleus: forks refused at --pids 5: 1"]);
     nothing_is_left();
 }
 

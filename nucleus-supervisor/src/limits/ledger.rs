@@ -305,7 +305,7 @@ impl Ledger {
             WhenFull::Refuse => "claims of memory refused",
             WhenFull::Kill => "processes killed for memory",
         };
-        vec![format!("{} {what} at {option}", self.denied)]
+        vec![format!("{what} at {option}: {}", self.denied)]
     }
 
     /// A call of this thread is over that the judge wanted to hear of.

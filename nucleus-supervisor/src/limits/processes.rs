@@ -113,7 +113,10 @@ impl Guard for ProcessLimit {
     fn report(&self) -> Vec<String> {
         let mut sentences = Vec::new();
         if self.refused > 0 {
-            sentences.push(format!("{} forks refused at {}", self.refused, self.option));
+            sentences.push(format!(
+                "forks refused at {}: {}",
+                self.option, self.refused
+            ));
         }
         sentences
     }

@@ -340,7 +340,7 @@ impl Limited {
         }
         let refused = stats.pids.map_or(0, |pids| pids.refused);
         if let Some(tasks) = self.pids.filter(|_| refused > 0) {
-            report::note(format_args!("{refused} forks refused at --pids {tasks}"));
+            report::note(format_args!("forks refused at --pids {tasks}: {refused}"));
         }
     }
 }
