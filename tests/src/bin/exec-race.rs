@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
 use std::os::unix::fs::symlink;
 use std::ptr::{null, null_mut};
+use std::sync::mpsc;
 use std::thread;
 
 /// With what the denied program ends, and an exec that failed otherwise.
@@ -142,16 +143,20 @@ fn main() {
         }
         "forking" => {
             let denied = no.clone();
+            let (begin, begun) = mpsc::sync_channel(1);
             thread::spawn(move || {
                 loop {
                     // SAFETY: the child does nothing but system calls.
                     if unsafe { libc::fork() } == 0 {
                         execute(denied.as_ptr(), c"p".as_ptr());
                     }
+                    // The first is what somebody waits for.
+                    begin.try_send(()).ok();
                     thread::yield_now();
                 }
             });
-            thread::yield_now();
+            // On one processor it might never have its turn before the exec.
+            begun.recv().unwrap();
             execute(yes.as_ptr(), c"p".as_ptr());
         }
         _ => std::process::exit(2),
