@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::vm::tools::is_installed;
+use crate::vm::tools;
 use crate::vm::tree::Tree;
 use crate::vm::userland::{self, GROUP, PASSWD};
 
@@ -57,8 +57,7 @@ const TEXTS: &[(&str, &str)] = &[
 
 /// The packages that are not installed.
 pub(super) fn missing() -> Vec<&'static str> {
-    let missing = |package: &&&str| !is_installed(package);
-    PACKAGES.iter().filter(missing).copied().collect()
+    tools::missing(PACKAGES)
 }
 
 /// The archive with systemd, kept in `directory`; none where it is not

@@ -34,7 +34,7 @@ pub(crate) fn provide(install: bool) -> Result<()> {
         .map(|(_, package)| *package)
         .collect();
     if install {
-        packages.extend(WANTED.iter().filter(|package| !is_installed(package)));
+        packages.extend(missing(WANTED));
     }
     if !packages.is_empty() && !install {
         let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
@@ -67,9 +67,19 @@ fn fetch(packages: Vec<&str>) -> Result<()> {
     )
 }
 
-pub(super) fn is_installed(package: &str) -> bool {
-    Command::new("dpkg-query")
-        .args(["--show", "--showformat=${db:Status-Status}", package])
-        .output()
-        .is_ok_and(|output| output.stdout == b"installed")
+/// Those of some packages that are not installed.
+pub(super) fn missing(packages: &[&'static str]) -> Vec<&'static str> {
+    // It says nothing, and fails, for those that it has never heard of.
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${Package} ${db:Status-Status}\\n"])
+        .args(packages)
+        .output();
+    let said = output.map_or_else(|_| Vec::new(), |output| output.stdout);
+    let said = String::from_utf8_lossy(&said);
+    let installed = |package: &str| {
+        let mut lines = said.lines();
+        lines.any(|line| line.split_once(' ') == Some((package, "installed")))
+    };
+    let missing = packages.iter().filter(|package| !installed(package));
+    missing.copied().collect()
 }
