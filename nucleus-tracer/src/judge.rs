@@ -115,20 +115,29 @@ pub trait Judge {
     /// A call of this thread that was to go is over: it has returned or made a
     /// child. Not called when the thread has ended or executed a program
     /// instead.
-    fn over(&mut self, thread: u32);
+    fn over(&mut self, thread: u32) {
+        let _unused: u32 = thread;
+    }
 
     /// A thread or a process has come to be, and has not run yet; what has
     /// made it is over after this. The parent is not known when the child was
     /// noticed by another task's end.
-    fn born(&mut self, child: Task, parent: Option<Task>);
+    fn born(&mut self, child: Task, parent: Option<Task>) {
+        let _unused: (Task, Option<Task>) = (child, parent);
+    }
 
     /// A process has a new program, of which no instruction has run. All but
     /// one of its threads are gone; that one, `former`, has taken the
     /// process's id. True lets it run; else the process is killed.
-    fn executed(&mut self, process: u32, former: u32) -> bool;
+    fn executed(&mut self, process: u32, former: u32) -> bool {
+        let _unused: (u32, u32) = (process, former);
+        true
+    }
 
     /// A thread is gone, and its process with it if it leads one.
-    fn ended(&mut self, task: Task);
+    fn ended(&mut self, task: Task) {
+        let _unused: Task = task;
+    }
 }
 
 /// Nobody: a call that is left to it fails with ENOSYS, as without a tracer.
@@ -136,14 +145,4 @@ impl Judge for () {
     fn enter(&mut self, _call: &TracedCall) -> Verdict {
         Verdict::Errno(Errno::NOSYS)
     }
-
-    fn over(&mut self, _thread: u32) {}
-
-    fn born(&mut self, _child: Task, _parent: Option<Task>) {}
-
-    fn executed(&mut self, _process: u32, _former: u32) -> bool {
-        true
-    }
-
-    fn ended(&mut self, _task: Task) {}
 }

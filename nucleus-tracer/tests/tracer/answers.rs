@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use nucleus_tracer::{Answers, Freezer, Judge, Task, Ticket, TracedCall, Verdict};
+use nucleus_tracer::{Answers, Freezer, Judge, Ticket, TracedCall, Verdict};
 
 use crate::{call, judged};
 
@@ -42,14 +42,6 @@ impl Judge for PutOff {
     fn over(&mut self, thread: u32) {
         assert!(self.over.insert(thread), "told once");
     }
-
-    fn born(&mut self, _child: Task, _parent: Option<Task>) {}
-
-    fn executed(&mut self, _process: u32, _former: u32) -> bool {
-        true
-    }
-
-    fn ended(&mut self, _task: Task) {}
 }
 
 fn put_off() -> (PutOff, Arc<Answers>, Receiver<Ticket>, Receiver<()>) {

@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use nucleus_tracer::{FreezeError, Freezer, Judge, Mode, Task, TracedCall, Verdict};
+use nucleus_tracer::{FreezeError, Freezer, Judge, Mode, TracedCall, Verdict};
 
 use crate::shared::{Counter, counter};
 use crate::{Held, call, stands, stat};
@@ -31,16 +31,6 @@ impl Judge for Freezes {
         }
         Verdict::GoAndTell
     }
-
-    fn over(&mut self, _thread: u32) {}
-
-    fn born(&mut self, _child: Task, _parent: Option<Task>) {}
-
-    fn executed(&mut self, _process: u32, _former: u32) -> bool {
-        true
-    }
-
-    fn ended(&mut self, _task: Task) {}
 }
 
 /// A program under a tracer of a thread of its own.

@@ -41,20 +41,12 @@ impl Judge for Busy {
         Verdict::Value(0)
     }
 
-    fn over(&mut self, _thread: u32) {}
-
     fn born(&mut self, child: Task, parent: Option<Task>) {
         match parent {
             Some(_) => self.others.push(child.thread),
             None => self.root = child.thread,
         }
     }
-
-    fn executed(&mut self, _process: u32, _former: u32) -> bool {
-        true
-    }
-
-    fn ended(&mut self, _task: Task) {}
 }
 
 #[test]

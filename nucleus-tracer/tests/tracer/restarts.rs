@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
 use nucleus_seccomp::{Arch, Syscall};
-use nucleus_tracer::{CAN_RESTART, Judge, Mode, Task, TracedCall, Verdict};
+use nucleus_tracer::{CAN_RESTART, Judge, Mode, TracedCall, Verdict};
 
 use crate::{Held, stat};
 
@@ -21,16 +21,6 @@ impl Judge for Again {
     fn enter(&mut self, _call: &TracedCall) -> Verdict {
         Verdict::Go
     }
-
-    fn over(&mut self, _thread: u32) {}
-
-    fn born(&mut self, _child: Task, _parent: Option<Task>) {}
-
-    fn executed(&mut self, _process: u32, _former: u32) -> bool {
-        true
-    }
-
-    fn ended(&mut self, _task: Task) {}
 }
 
 /// Where the child's handler says that it ran.
