@@ -189,7 +189,7 @@ impl Ledger {
     fn grant(&mut self, call: &TracedCall, growth: Growth) -> Verdict {
         let Task { thread, process } = call.task;
         let space = self.spaces.of(process);
-        let bytes = match growth {
+        let (space, bytes, heap, tell) = match growth {
             Growth::Fork { bytes, shares } => {
                 let fork = Fork {
                     space,
@@ -214,42 +214,28 @@ impl Ledger {
                 }
                 self.lower_heaps(space, end);
                 self.count(process, bytes);
-                let claim = Claim {
-                    call: call.data.nr,
-                    space,
-                    bytes,
-                    heap: Some(before.end),
-                };
-                self.under_way.insert(thread, claim);
                 // The kernel may leave it as it is.
-                return Verdict::GoAndTell;
+                (space, bytes, Some(before.end), true)
             }
             Growth::Private(bytes) => {
                 self.count(process, bytes);
-                bytes
+                // For a small one the second stop costs more than to count it
+                // twice where the figures are taken at that very moment.
+                (space, bytes, None, bytes > Small::most(self.limit))
             }
             Growth::Shared(bytes) => {
                 self.shared += bytes;
-                let claim = Claim {
-                    call: call.data.nr,
-                    space: None,
-                    bytes,
-                    heap: None,
-                };
-                self.under_way.insert(thread, claim);
-                return Verdict::GoAndTell;
+                (None, bytes, None, true)
             }
         };
         let claim = Claim {
             call: call.data.nr,
             space,
             bytes,
-            heap: None,
+            heap,
         };
         self.under_way.insert(thread, claim);
-        // For a small one the second stop costs more than to count it twice
-        // where the figures are taken at that very moment.
-        if bytes > Small::most(self.limit) {
+        if tell {
             Verdict::GoAndTell
         } else {
             Verdict::Go
