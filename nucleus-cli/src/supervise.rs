@@ -103,7 +103,7 @@ impl Supervision {
         } = rules;
         let mut guards = Guards::new(guards);
         // Where there can be none, the tracer judges all.
-        if !guards.is_empty() && (!policies.is_empty() || Listener::can_be_had()) {
+        if guards.may_leave() && (!policies.is_empty() || Listener::can_be_had()) {
             policies.extend(guards.leave_to_listener()?);
         }
         let mut registry = (!policies.is_empty()).then(Registry::new);

@@ -111,6 +111,10 @@ impl Guard for MemoryLimit {
         trap_claims(traps, self.small)
     }
 
+    fn may_leave(&self) -> bool {
+        Small::under(self.rule.limit).is_some()
+    }
+
     fn leave_to_listener(&mut self, others: &Traps) -> Result<Option<Box<dyn Policy>>, TrapError> {
         let Some(small) = Small::under(self.rule.limit) else {
             return Ok(None);

@@ -30,6 +30,11 @@ pub trait Guard: Send {
     /// A test of an argument that no call has.
     fn trap(&self, traps: &mut Traps) -> Result<(), TrapError>;
 
+    /// Whether there may be something to [leave](Self::leave_to_listener).
+    fn may_leave(&self) -> bool {
+        false
+    }
+
     /// Gives what a listener judges in place of the tracer from now on, where
     /// that costs less: a part that [`trap`](Self::trap) leaves out then.
     /// `others` are the traps of all other guards, which must still see their

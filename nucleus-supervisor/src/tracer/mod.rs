@@ -91,6 +91,12 @@ impl Guards {
         Ok(traps)
     }
 
+    /// Whether there may be something for a listener.
+    #[must_use]
+    pub fn may_leave(&self) -> bool {
+        self.guards.iter().any(|guard| guard.may_leave())
+    }
+
     /// Takes out what costs less where a listener judges it, for a [`Registry`](crate::Registry)
     /// whose listener is that of the filter. The rest goes on with the tracer.
     ///
