@@ -16,7 +16,7 @@ pub(crate) struct Confinement {
     pub(crate) init: Vec<Step>,
     /// Steps of init when all is taken from the host, before its root is left.
     pub(crate) leave: Vec<Step>,
-    /// The last steps of init before it makes the program's process.
+    /// Steps of init when what needs nothing of the host is made.
     pub(crate) ready: Vec<Step>,
     /// The first steps of the program's process.
     pub(crate) program: Vec<Step>,

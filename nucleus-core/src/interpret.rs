@@ -160,6 +160,7 @@ impl<'a> State<'a> {
             }
             Step::TakeProc => self.trees.take_proc(),
             Step::EnterRoot => mounts::enter_root(),
+            Step::LeaveHost => mounts::leave_root(),
             Step::MakeDir { path, mode } => mounts::make_dir(path, *mode),
             Step::WriteFile { path, content } => mounts::write_file(path, content),
             Step::Symlink { target, path } => mounts::symlink(target, path),
@@ -173,7 +174,8 @@ impl<'a> State<'a> {
             }
             Step::EnterImage(overlay) => {
                 self.lay_over(overlay)?;
-                mounts::change_root(&overlay.target)
+                mounts::change_root(&overlay.target)?;
+                mounts::leave_root()
             }
             Step::Provide {
                 path,

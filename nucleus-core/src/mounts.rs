@@ -112,8 +112,8 @@ pub(crate) fn make_private() -> Result<(), Fault> {
     rustix::mount::mount_change(c"/", flags).call(Call::Mount)
 }
 
-/// Mounts an empty file system, makes it the root and lets go of the old one:
-/// from here on every path means one of the sandbox.
+/// Mounts an empty file system and makes it the root: from here on a path means
+/// one of the sandbox, unless it has a `..` that leads above the root.
 pub(crate) fn enter_root() -> Result<(), Fault> {
     // A folder that is always there, and that nothing is taken from any more.
     let place = c"/proc";
@@ -123,12 +123,18 @@ pub(crate) fn enter_root() -> Result<(), Fault> {
     change_root(place)
 }
 
-/// Makes a mount the root, and lets go of the one before.
+/// Makes a mount the root and the working directory. The root before is stacked
+/// on it (pivot_root(2), of twice the same).
 pub(crate) fn change_root(place: &CStr) -> Result<(), Fault> {
     rustix::process::chdir(place).call(Call::Chdir)?;
-    // With both arguments the same, the old root is stacked on the new one
-    // (pivot_root(2)), where it is the first to be unmounted.
-    rustix::process::pivot_root(c".", c".").call(Call::PivotRoot)?;
+    rustix::process::pivot_root(c".", c".").call(Call::PivotRoot)
+}
+
+/// Lets go of the root that [`change_root`] has stacked on the new one.
+///
+/// The kernel waits for every processor to leave what it does in the kernel,
+/// which takes as long as to make a network namespace, if one does that.
+pub(crate) fn leave_root() -> Result<(), Fault> {
     rustix::mount::unmount(c".", UnmountFlags::DETACH).call(Call::Umount)?;
     rustix::process::chdir(c"/").call(Call::Chdir)
 }

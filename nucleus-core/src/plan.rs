@@ -200,8 +200,10 @@ pub(crate) enum Step {
     },
     /// Make a new proc file system, for [`Step::Place`].
     TakeProc,
-    /// Make an empty root and leave the host's.
+    /// Make an empty root, for paths that do not contain `..`.
     EnterRoot,
+    /// Let go of the host's root, which is stacked on the new one.
+    LeaveHost,
     /// Make a folder, unless it is there.
     MakeDir { path: CString, mode: u32 },
     /// Make a file.
@@ -375,6 +377,7 @@ impl fmt::Display for Step {
             }
             Self::TakeProc => f.write_str("make a proc file system"),
             Self::EnterRoot => f.write_str("enter an empty root"),
+            Self::LeaveHost => f.write_str("let go of the host's root"),
             Self::MakeDir { path, .. } => write!(f, "make folder {path:?}"),
             Self::WriteFile { path, content } => {
                 write!(f, "write file {path:?} ({} bytes)", content.len())

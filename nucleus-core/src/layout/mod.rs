@@ -79,6 +79,12 @@ pub(crate) fn plan(
     build.devices()?;
     build.proc(sandbox.nested)?;
     build.private_folders()?;
+    // The host's root is let go late, and yet before a path leads through
+    // anything that others than root can write to: until then `..` leads there.
+    let own_steps = match sandbox.rootfs {
+        None => build.steps.len(),
+        Some(_) => 0,
+    };
     build.shown.extend(grants::targets(sandbox)?);
     // What is shown without being asked for comes first: it must not cover
     // what is.
@@ -108,8 +114,10 @@ pub(crate) fn plan(
     init.append(&mut build.takes);
     init.append(&mut confinement.leave);
     init.push(Step::EnterRoot);
-    init.append(&mut build.steps);
+    init.extend(build.steps.drain(..own_steps));
     init.append(&mut confinement.ready);
+    init.push(Step::LeaveHost);
+    init.append(&mut build.steps);
 
     let mut steps = std::mem::take(&mut confinement.program);
     steps.push(Step::Chdir(c_string("path", folder)?));
