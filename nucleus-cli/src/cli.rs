@@ -1,12 +1,10 @@
 //! The command line, and the way from arguments to an exit code.
 
-use std::process::ExitCode;
-
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands;
 use crate::exit::Exit;
-use crate::report;
+use crate::{report, start};
 
 /// Runs any program in a tight sandbox, learns which system calls it needs,
 /// enforces the smallest profile that works, and explains every denial.
@@ -61,20 +59,21 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the command line of this process.
-#[must_use]
-pub fn main() -> ExitCode {
-    let command = match parse() {
-        Ok(command) => command,
-        Err(error) => return usage(&error),
-    };
-    match run(command) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            report::error(&error);
-            Exit::of(&error).into()
-        }
-    }
+/// The life of this process: runs its command line, and ends.
+///
+/// To be called once, by `main`, before anything else is done. Memory is left
+/// to the end of the process, so what it is the end of must not be dropped here.
+pub fn main() -> ! {
+    let exit = start::prepare().and_then(|()| match parse() {
+        Ok(command) => run(&command),
+        Err(error) => Ok(usage(&error)),
+    });
+    let exit = exit.unwrap_or_else(|error| {
+        report::error(&error);
+        Exit::of(&error)
+    });
+    // Writes out what is left in the buffer of standard output.
+    std::process::exit(exit.code().into())
 }
 
 fn parse() -> Result<Command, clap::Error> {
@@ -92,28 +91,28 @@ fn parse() -> Result<Command, clap::Error> {
     Ok(Command::Run(args))
 }
 
-fn run(command: Command) -> anyhow::Result<Exit> {
+fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Run(args) => commands::run::run(&args),
-        Command::Trace(args) => commands::trace::run(&args),
-        Command::Learn(args) => commands::learn::run(&args),
-        Command::Explain(args) => commands::explain::run(&args),
+        Command::Run(args) => commands::run::run(args),
+        Command::Trace(args) => commands::trace::run(args),
+        Command::Learn(args) => commands::learn::run(args),
+        Command::Explain(args) => commands::explain::run(args),
         Command::Seccomp(command) => commands::seccomp::run(command),
-        Command::Policy(command) => commands::policy::run(&command),
-        Command::Audit(command) => commands::audit::run(&command),
-        Command::Workspace(command) => commands::workspace::run(&command),
-        Command::Doctor(args) => commands::doctor::run(&args),
-        Command::CgroupJanitor(args) => commands::sandbox::cgroup::janitor(&args),
+        Command::Policy(command) => commands::policy::run(command),
+        Command::Audit(command) => commands::audit::run(command),
+        Command::Workspace(command) => commands::workspace::run(command),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::CgroupJanitor(args) => commands::sandbox::cgroup::janitor(args),
     }
 }
 
 /// Help and version are successes; a wrong command line is a failure of
 /// nucleus (125), so that it is never taken for the program's own code.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> Exit {
     if error.print().is_err() || error.use_stderr() {
-        return Exit::FAILURE.into();
+        return Exit::FAILURE;
     }
-    Exit::SUCCESS.into()
+    Exit::SUCCESS
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 
 use nucleus_core::LaunchError;
 
@@ -32,6 +32,10 @@ impl Exit {
         error
             .downcast_ref::<LaunchError>()
             .map_or(Self::FAILURE, |error| Self(error.exit_code()))
+    }
+
+    pub(crate) const fn code(self) -> u8 {
+        self.0
     }
 }
 
@@ -79,11 +83,5 @@ impl From<Ended> for Exit {
             Ended::Itself(status) => status.into(),
             Ended::TimedOut => Self(TIMED_OUT),
         }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit.0)
     }
 }

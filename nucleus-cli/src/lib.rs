@@ -1,5 +1,6 @@
 //! The `nucleus` command: parse, resolve, compose, print.
 //!
+//! - `start`: what comes before all else
 //! - `cli`: the command line, and the way from arguments to an exit code
 //! - `commands`: one module a subcommand
 //! - `exit`: what exit codes mean
@@ -22,6 +23,7 @@ mod report;
 mod running;
 mod session;
 mod signals;
+mod start;
 mod supervise;
 mod sys;
 mod terminal;

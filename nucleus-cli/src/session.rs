@@ -32,6 +32,9 @@ pub(crate) struct Job {
     /// What becomes of what the program has written to a copy-on-write
     /// workspace.
     pub(crate) on_exit: OnExit,
+    /// What is left of a run that is over: memory and descriptors, which go
+    /// with the job.
+    pub(crate) remains: Option<Running>,
 }
 
 impl From<Command> for Job {
@@ -41,6 +44,7 @@ impl From<Command> for Job {
             own_session: false,
             time_limit: None,
             on_exit: OnExit::Discard,
+            remains: None,
         }
     }
 }
@@ -146,13 +150,15 @@ pub(crate) fn attend(
         Some(tracer) => beside_tracer(tracer, pid, wait),
         None => Ok((wait(true)?, NOBODY)),
     };
-    match log {
+    let outcome = match log {
         Some(log) => {
             let ((ended, _of_tracer), verdict) = beside_log(log, pid, traced)?;
-            Ok((ended, verdict))
+            (ended, verdict)
         }
-        None => traced(),
-    }
+        None => traced()?,
+    };
+    job.remains = Some(running);
+    Ok(outcome)
 }
 
 /// Takes the program's listener, and answers until the program has ended.

@@ -1,15 +1,21 @@
-//! The raw calls of this crate: blocked signals, read from a file descriptor,
-//! and the personality of what is started.
+//! The raw calls of this crate: ignored signals, blocked ones, read from a file
+//! descriptor, and the personality of what is started.
 
 #![allow(
     unsafe_code,
-    reason = "signalfd(2), the signal mask and personality(2) have no safe wrapper here"
+    reason = "signal(2), signalfd(2), the signal mask and personality(2) have no safe wrapper here"
 )]
 
 use std::fs::File;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Makes a write to a pipe or socket that nobody reads fail with EPIPE.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN installs no code. There is no error for this signal.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
 
 /// A signal that arrived, and whether the kernel sent it by itself (the
 /// terminal's Ctrl-C reaches every process of the foreground group) or a

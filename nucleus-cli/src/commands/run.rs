@@ -195,5 +195,6 @@ fn enforce(args: &Args) -> anyhow::Result<Exit> {
              --explain names it; 32-bit programs need --allow-arch x86",
         );
     }
+    sandboxed.end();
     Ok(ended.into())
 }

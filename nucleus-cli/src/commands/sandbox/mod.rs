@@ -16,6 +16,7 @@ mod value;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
@@ -135,7 +136,22 @@ pub(crate) struct Sandboxed {
     job: Job,
     /// What is enforced beyond namespaces and mounts, without a supervisor.
     pub(crate) enforced: Vec<String>,
-    _limited: Option<Limited>,
+    limited: Option<Limited>,
+}
+
+impl Sandboxed {
+    /// Ends what confines the job, which is over, as is all that this process
+    /// is for: what of the job is in its memory alone is left to the kernel,
+    /// which frees it faster than its parts can be looked for (0.1 ms).
+    pub(crate) fn end(self) {
+        let Self {
+            job,
+            enforced,
+            limited,
+        } = self;
+        drop(limited);
+        mem::forget((job, enforced));
+    }
 }
 
 impl Deref for Sandboxed {
@@ -238,8 +254,9 @@ impl SandboxArgs {
                 time_limit: self.time.limit(),
                 on_exit: self.files.on_exit()?,
                 command,
+                remains: None,
             },
-            _limited: limited,
+            limited,
         };
         Ok((sandboxed, rules))
     }

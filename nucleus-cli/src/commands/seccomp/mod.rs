@@ -53,20 +53,20 @@ pub(crate) enum Command {
 }
 
 /// Runs one of them.
-pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
+pub(crate) fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Compile(args) => compile::run(&args),
-        Command::Difftest(args) => difftest::run(&args),
-        Command::Disasm(args) => disasm::run(&args),
-        Command::Generate(args) => generate::run(&args),
-        Command::Export(args) => export::run(&args),
-        Command::Diff(args) => diff::run(&args),
-        Command::Merge(args) => merge::run(&args),
-        Command::Lint(args) => lint::run(&args),
-        Command::List(args) => list::run(&args),
-        Command::Simulate(args) => simulate::run(&args),
-        Command::Verify(args) => verify::verify(&args),
-        Command::Equal(args) => verify::equal(&args),
-        Command::Subset(args) => verify::subset(&args),
+        Command::Compile(args) => compile::run(args),
+        Command::Difftest(args) => difftest::run(args),
+        Command::Disasm(args) => disasm::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Diff(args) => diff::run(args),
+        Command::Merge(args) => merge::run(args),
+        Command::Lint(args) => lint::run(args),
+        Command::List(args) => list::run(args),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Verify(args) => verify::verify(args),
+        Command::Equal(args) => verify::equal(args),
+        Command::Subset(args) => verify::subset(args),
     }
 }
