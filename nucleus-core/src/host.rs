@@ -3,7 +3,8 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// What a path of the host is.
@@ -26,7 +27,8 @@ pub(crate) struct Host {
     pub(crate) disguised: bool,
     /// The id that a program gets when root runs it, where there is one.
     pub(crate) guest: Option<u32>,
-    /// The ids that there are here: each first one, and the one behind the last.
+    /// The ids that root may give away here: each first one, and the one behind
+    /// the last.
     pub(crate) user_extents: Vec<(u32, u32)>,
     pub(crate) group_extents: Vec<(u32, u32)>,
     /// The id on the disk of what such programs wrote to a layer that is kept:
@@ -43,10 +45,6 @@ pub(crate) struct Host {
     pub(crate) etc: Vec<(&'static Path, Node)>,
     /// Files and folders of `/proc` that tell about the host or change it.
     pub(crate) sensitive_proc: Vec<(&'static Path, Node)>,
-    /// The name of the user, for `/etc/passwd`.
-    pub(crate) user: String,
-    /// The name or number of the user, as `/etc/subuid` has it.
-    pub(crate) account: String,
     /// Main memory in bytes.
     pub(crate) memory: u64,
     /// How many tasks this process may limit others to, `None` for any number.
@@ -108,13 +106,19 @@ impl Host {
     /// Reads what there is. `random` picks among the ids that are free.
     pub(crate) fn read(random: u32) -> Self {
         let uid = rustix::process::geteuid().as_raw();
-        let extents =
-            |map| fs::read_to_string(map).map_or_else(|_none| Vec::new(), |map| id_extents(&map));
-        let user_extents = extents("/proc/self/uid_map");
-        let group_extents = extents("/proc/self/gid_map");
+        // Nobody but root gives ids away.
+        let id_map = |file| {
+            if uid == 0 {
+                read_id_map(file)
+            } else {
+                String::new()
+            }
+        };
+        let users = id_map("/proc/self/uid_map");
+        let user_extents = id_extents(&users);
+        let group_extents = id_extents(&id_map("/proc/self/gid_map"));
         let guest = guest_id(&user_extents, random)
             .filter(|id| guest_id(&group_extents, random) == Some(*id));
-        let user = user_name(uid);
         let system = rustix::system::sysinfo();
         let tasks = rustix::process::getrlimit(rustix::process::Resource::Nproc);
         Self {
@@ -125,15 +129,13 @@ impl Host {
             user_extents,
             group_extents,
             gid: rustix::process::getegid().as_raw(),
-            disguised: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_disguised(&map)),
+            disguised: is_disguised(&users),
             home: env::var_os("HOME").map(PathBuf::from),
             current_dir: env::current_dir().ok(),
             path: env::var_os("PATH").unwrap_or_default(),
             system: nodes(SYSTEM),
             etc: nodes(ETC),
             sensitive_proc: nodes(SENSITIVE_PROC),
-            account: user.clone().unwrap_or_else(|| uid.to_string()),
-            user: user.unwrap_or_else(|| "user".to_owned()),
             memory: u64::from(system.mem_unit).saturating_mul(system.totalram),
             most_tasks: tasks.maximum,
             landlock_abi: crate::sys::landlock_abi(),
@@ -192,8 +194,16 @@ fn keeper_id(extents: &[(u32, u32)]) -> Option<u32> {
     })
 }
 
+/// What a `uid_map` says; nothing where there is none. It has no size to ask for,
+/// and is short.
+fn read_id_map(path: &str) -> String {
+    let mut map = String::with_capacity(512);
+    let read = File::open(path).and_then(|file| file.take(1 << 16).read_to_string(&mut map));
+    if read.is_ok() { map } else { String::new() }
+}
+
 /// The ids that a `uid_map` has: each first one, and the one behind the last.
-pub(crate) fn id_extents(map: &str) -> Vec<(u32, u32)> {
+fn id_extents(map: &str) -> Vec<(u32, u32)> {
     let extents = map.lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
         let first: u32 = fields.next()?.parse().ok()?;
@@ -243,16 +253,17 @@ pub(crate) fn user_name(uid: u32) -> Option<String> {
 /// programs, are ever shown whole.
 pub(crate) fn tool_folders(path: &OsStr, home: Option<&Path>) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
-    let mut add = |folder: PathBuf| {
-        if !folders.iter().any(|known| folder.starts_with(known)) {
-            folders.retain(|known| !known.starts_with(&folder));
-            folders.push(folder);
-        }
-    };
     for entry in env::split_paths(path) {
-        if !entry.is_absolute() || is_system(&entry) || !entry.is_dir() {
+        let is_known = is_in_one(&entry, &folders);
+        if !entry.is_absolute() || is_system(&entry) || is_known || !entry.is_dir() {
             continue;
         }
+        let mut add = |folder: PathBuf| {
+            if !is_in_one(&folder, &folders) {
+                folders.retain(|known| !known.starts_with(&folder));
+                folders.push(folder);
+            }
+        };
         // Rustup's programs are stand-ins for those of a toolchain, and cargo
         // keeps what it has downloaded beside them, with its credentials.
         if let Some(cargo) = entry.parent().filter(|_| entry.ends_with(".cargo/bin")) {
@@ -267,6 +278,10 @@ pub(crate) fn tool_folders(path: &OsStr, home: Option<&Path>) -> Vec<PathBuf> {
     }
     folders.retain(|folder| folder.exists());
     folders
+}
+
+fn is_in_one(path: &Path, folders: &[PathBuf]) -> bool {
+    folders.iter().any(|folder| path.starts_with(folder))
 }
 
 /// The installation that a folder of programs belongs to: its parent, if that

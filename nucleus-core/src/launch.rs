@@ -58,9 +58,7 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
                 user: sandbox.user,
                 groups: &sandbox.groups,
             };
-            let identity = Identity::decide(&wish, &host, || {
-                SubordinateIds::read(&host.account, host.uid)
-            })?;
+            let identity = Identity::decide(&wish, &host, || SubordinateIds::read(host.uid))?;
             let folder = command.current_dir.as_deref();
             Some(layout::plan(
                 sandbox,

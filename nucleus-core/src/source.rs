@@ -10,7 +10,7 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -56,19 +56,28 @@ impl Opened {
             }
         };
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_MAGICLINKS;
-        let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
-            .and_then(above_streams)
-            .map_err(failed)?;
+        let open = |resolve| {
+            rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve).and_then(above_streams)
+        };
+        // A path without links is the real one.
+        let without_links = if is_plain(path) {
+            open(ResolveFlags::NO_SYMLINKS)
+        } else {
+            Err(Errno::LOOP)
+        };
+        let (fd, path) = match without_links {
+            Err(Errno::LOOP) => {
+                let fd = open(ResolveFlags::NO_MAGICLINKS).map_err(failed)?;
+                let path = real_path(&fd).map_err(|errno| SourceError::NoProc {
+                    what,
+                    path: path.to_owned(),
+                    source: errno.into(),
+                })?;
+                (fd, path)
+            }
+            other => (other.map_err(failed)?, path.to_owned()),
+        };
         let stat = rustix::fs::fstat(&fd).map_err(failed)?;
-        let number = fd.as_raw_fd();
-        let path = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{number}"), Vec::new())
-            .map_err(|errno| SourceError::NoProc {
-                what,
-                path: path.to_owned(),
-                source: errno.into(),
-            })?;
-        let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
         Ok(Self { fd, path, stat })
     }
 
@@ -107,6 +116,20 @@ impl Opened {
             inode: self.stat.st_ino,
         })
     }
+}
+
+/// Whether a path is absolute, without any part that leads back or nowhere.
+fn is_plain(path: &Path) -> bool {
+    let path = path.as_os_str().as_bytes();
+    let mut parts = path.split(|&byte| byte == b'/');
+    parts.next() == Some(b"") && parts.all(|part| !matches!(part, b"" | b"." | b".."))
+}
+
+/// Where the kernel has what is open.
+fn real_path(fd: &OwnedFd) -> Result<PathBuf, Errno> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let path = rustix::fs::readlink(link, Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
 impl Source {
@@ -166,8 +189,15 @@ mod tests {
         fs::create_dir(&other).unwrap();
         symlink(&real, &asked).unwrap();
 
+        for way in [
+            &asked,
+            &real,
+            &folder.join("./real/"),
+            &other.join("../real"),
+        ] {
+            assert_eq!(Opened::open("volume", way).unwrap().path, real);
+        }
         let opened = Opened::open("volume", &asked).unwrap();
-        assert_eq!(opened.path, real);
         assert!(opened.is_folder());
         let source = opened.source().unwrap();
         assert!(source.open().is_ok());

@@ -153,14 +153,14 @@ fn of_user(
                 (own, one(own.0, own.0), one(own.1, own.1))
             } else {
                 let ranges = subordinate()?;
-                need(&ranges, host)?;
+                need(&ranges)?;
                 let users = lay_out(&ranges.users, Some(own.0));
                 (inside, users, lay_out(&ranges.groups, Some(own.1)))
             }
         }
         UserNamespace::Auto => {
             let ranges = subordinate()?;
-            need(&ranges, host)?;
+            need(&ranges)?;
             let inside = ids(wish.user, (GUEST.1, GUEST.1));
             let pick = |kind| {
                 let all = lay_out(ranges.of(kind), None);
@@ -172,7 +172,7 @@ fn of_user(
         }
         UserNamespace::NoMap => {
             let ranges = subordinate()?;
-            need(&ranges, host)?;
+            need(&ranges)?;
             let users = lay_out(&ranges.users, None);
             let groups = lay_out(&ranges.groups, None);
             let least = |map: &[IdRange]| {
@@ -193,8 +193,8 @@ fn of_user(
             let inside = ids(wish.user, inside);
             if !(is_own(users, own.0) && is_own(groups, own.1)) {
                 let ranges = subordinate()?;
-                may_map(users, own.0, &ranges, Kind::User, host)?;
-                may_map(groups, own.1, &ranges, Kind::Group, host)?;
+                may_map(users, own.0, &ranges, Kind::User)?;
+                may_map(groups, own.1, &ranges, Kind::Group)?;
             }
             (inside, users.clone(), groups.clone())
         }
@@ -268,12 +268,12 @@ fn both_outward(
 }
 
 /// Fails unless the caller has subordinate ids of both kinds.
-fn need(ranges: &SubordinateIds, host: &Host) -> Result<(), IdError> {
+fn need(ranges: &SubordinateIds) -> Result<(), IdError> {
     for kind in [Kind::User, Kind::Group] {
         if ranges.of(kind).is_empty() {
             return Err(IdError::NoSubordinate {
                 file: kind.file(),
-                user: host.account.clone(),
+                user: ranges.user.clone(),
             });
         }
     }
@@ -282,13 +282,7 @@ fn need(ranges: &SubordinateIds, host: &Host) -> Result<(), IdError> {
 
 /// Fails unless the caller may map these ids of the host: the own one, and
 /// subordinate ones.
-fn may_map(
-    map: &[IdRange],
-    own: u32,
-    ranges: &SubordinateIds,
-    kind: Kind,
-    host: &Host,
-) -> Result<(), IdError> {
+fn may_map(map: &[IdRange], own: u32, ranges: &SubordinateIds, kind: Kind) -> Result<(), IdError> {
     let allowed = |range: &IdRange| {
         let mut of_user = ranges.of(kind).iter();
         let end = range.outside() + range.count();
@@ -301,7 +295,7 @@ fn may_map(
             range: *range,
             what: kind.word(),
             file: kind.file(),
-            user: host.account.clone(),
+            user: ranges.user.clone(),
         }),
     }
 }
@@ -319,7 +313,6 @@ mod tests {
             gid: uid,
             guest: (uid == 0).then_some(GUEST_ID),
             random: 7,
-            account: "user".to_owned(),
             ..Host::default()
         }
     }
@@ -330,6 +323,7 @@ mod tests {
             count: 65536,
         };
         Ok(SubordinateIds {
+            user: "user".to_owned(),
             users: vec![range],
             groups: vec![range],
         })
@@ -444,7 +438,10 @@ mod tests {
             let decided = Identity::decide(&wish, &host(5), || Ok(ids));
             decided.unwrap_err().to_string()
         };
-        let none = SubordinateIds::default();
+        let none = SubordinateIds {
+            user: "user".to_owned(),
+            ..SubordinateIds::default()
+        };
         let error = decide(&UserNamespace::Auto, none);
         assert!(error.contains("/etc/subuid"), "{error}");
         assert!(error.contains("user:100000:65536"), "{error}");

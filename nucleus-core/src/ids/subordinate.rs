@@ -4,6 +4,7 @@
 use std::fs;
 
 use crate::error::IdError;
+use crate::host;
 use crate::ids::range::IdRange;
 
 /// Which of the two kinds of ids.
@@ -23,6 +24,8 @@ pub(crate) struct Subordinate {
 /// Both kinds of a user's subordinate ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SubordinateIds {
+    /// The user's name or number, as the two files have it.
+    pub(crate) user: String,
     pub(crate) users: Vec<Subordinate>,
     pub(crate) groups: Vec<Subordinate>,
 }
@@ -45,9 +48,10 @@ impl Kind {
 
 impl SubordinateIds {
     /// What the two files give a user.
-    pub(crate) fn read(user: &str, uid: u32) -> Result<Self, IdError> {
+    pub(crate) fn read(uid: u32) -> Result<Self, IdError> {
+        let user = host::user_name(uid).unwrap_or_else(|| uid.to_string());
         let of = |kind: Kind| match fs::read(kind.file()) {
-            Ok(file) => Ok(parse(&file, user, uid)),
+            Ok(file) => Ok(parse(&file, &user, uid)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => Err(IdError::Unreadable {
                 file: kind.file(),
@@ -57,6 +61,7 @@ impl SubordinateIds {
         Ok(Self {
             users: of(Kind::User)?,
             groups: of(Kind::Group)?,
+            user,
         })
     }
 

@@ -105,10 +105,13 @@ impl Builder<'_> {
             "root".to_owned()
         } else if inside != outside {
             GUEST.0.to_owned()
-        } else if inside == self.host.uid {
-            self.host.user.clone()
         } else {
-            host::user_name(inside).unwrap_or_else(|| GUEST.0.to_owned())
+            let nameless = if inside == self.host.uid {
+                "user"
+            } else {
+                GUEST.0
+            };
+            host::user_name(inside).unwrap_or_else(|| nameless.to_owned())
         }
     }
 }

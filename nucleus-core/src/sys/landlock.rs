@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 
@@ -15,19 +16,22 @@ const LANDLOCK_CREATE_RULESET_VERSION: c_int = 1;
 const LANDLOCK_RULE_PATH_BENEATH: c_int = 1;
 
 /// The best Landlock ABI of the kernel, 0 where it has none or it is off
-/// (landlock_create_ruleset(2)).
+/// (landlock_create_ruleset(2)). For the parent; the kernel is asked once.
 #[must_use]
 pub fn landlock_abi() -> u32 {
-    // SAFETY: with this flag no attributes are read.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            ptr::null::<u8>(),
-            0,
-            LANDLOCK_CREATE_RULESET_VERSION,
-        )
-    };
-    u32::try_from(ret).unwrap_or(0)
+    static ABI: OnceLock<u32> = OnceLock::new();
+    *ABI.get_or_init(|| {
+        // SAFETY: with this flag no attributes are read.
+        let ret = unsafe {
+            libc::syscall(
+                libc::SYS_landlock_create_ruleset,
+                ptr::null::<u8>(),
+                0,
+                LANDLOCK_CREATE_RULESET_VERSION,
+            )
+        };
+        u32::try_from(ret).unwrap_or(0)
+    })
 }
 
 /// A ruleset that denies the given accesses and scopes until rules allow some.
