@@ -191,7 +191,7 @@ impl<'a> State<'a> {
                 options,
                 attr,
             } => mounts::tmpfs(path, options, *attr),
-            Step::Devpts(path) => mounts::devpts(path),
+            Step::Devpts => mounts::devpts(),
             Step::MaskFile(path) => mounts::mask_file(path),
             Step::MaskDir(path) => mounts::mask_dir(path),
             Step::Seal(path) => mounts::seal(path),

@@ -230,12 +230,13 @@ pub(crate) enum Step {
         options: CString,
         attr: MountAttr,
     },
-    /// Mount new pseudo-terminals.
-    Devpts(CString),
     /// Put the null device over a file.
     MaskFile(CString),
-    /// Put an empty read-only folder over a folder.
+    /// Put an empty read-only folder over a folder: the one for [`Step::Devpts`],
+    /// which must not be there yet.
     MaskDir(CString),
+    /// Mount new pseudo-terminals at `/dev/pts`.
+    Devpts,
     /// Make a mount read-only.
     Seal(CString),
     /// Wait until init has written the id maps of this process.
@@ -423,8 +424,8 @@ impl fmt::Display for Step {
             } => {
                 write!(f, "mount tmpfs at {path:?} ({}, {options:?})", Flags(*attr))
             }
-            Self::Devpts(path) => write!(f, "mount pseudo-terminals at {path:?}"),
             Self::MaskFile(path) | Self::MaskDir(path) => write!(f, "mask {path:?}"),
+            Self::Devpts => f.write_str("mount pseudo-terminals at \"/dev/pts\""),
             Self::Seal(path) => write!(f, "make {path:?} read-only"),
             Self::AwaitIds => f.write_str("wait for the id maps"),
             Self::NewSession => f.write_str("start a session without a terminal"),

@@ -9,6 +9,7 @@ mod sandbox_files {
     mod copy;
     mod grants;
     mod kills;
+    mod masks;
     mod modes;
     mod place;
     mod rootfs;

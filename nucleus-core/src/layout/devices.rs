@@ -1,4 +1,4 @@
-//! `/dev` and `/proc`.
+//! `/dev` and `/proc`, and the masks in the one that need the other.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::source::Source;
 use crate::strings::c_string;
 
 impl Builder<'_> {
-    /// The devices that every program may use, and terminals of its own.
+    /// The devices that every program may use, and a folder for terminals.
     pub(super) fn devices(&mut self) -> Result<(), LaunchError> {
         for name in ["full", "null", "random", "tty", "urandom", "zero"] {
             let path = Path::new("/dev").join(name);
@@ -27,13 +27,14 @@ impl Builder<'_> {
         ] {
             self.link(&Path::new("/dev").join(name), Path::new(target))?;
         }
-        self.folder(Path::new("/dev/pts"), 0o755)?;
-        self.steps.push(Step::Devpts(c_string("path", "/dev/pts")?));
+        // With the mode of what masks, which it is at first.
+        self.folder(Path::new("/dev/pts"), 0o555)?;
         self.grants.devices("/dev")?;
         let size = self.share(10);
         self.memory("/dev/shm", "mode=1777", MountAttr::NOEXEC, size)
     }
 
+    /// Processes, without what tells about the host; and terminals.
     pub(super) fn proc(&mut self, nested: bool) -> Result<(), LaunchError> {
         self.folder(Path::new("/proc"), 0o555)?;
         self.steps.push(Step::Place {
@@ -46,16 +47,16 @@ impl Builder<'_> {
         if self.ids.outside.0 != 0 {
             self.grants.proc("/proc")?;
         }
-        if nested {
-            return Ok(());
+        if !nested {
+            for (path, node) in &self.host.sensitive_proc {
+                let path = c_string("path", path)?;
+                self.steps.push(match node {
+                    Node::Folder => Step::MaskDir(path),
+                    Node::File | Node::Link(_) => Step::MaskFile(path),
+                });
+            }
         }
-        for (path, node) in &self.host.sensitive_proc {
-            let path = c_string("path", path)?;
-            self.steps.push(match node {
-                Node::Folder => Step::MaskDir(path),
-                Node::File | Node::Link(_) => Step::MaskFile(path),
-            });
-        }
+        self.steps.push(Step::Devpts);
         Ok(())
     }
 }

@@ -12,13 +12,13 @@ use super::place::{NOBODY, Place, USERS};
 
 /// A small image with traps: links that lead out of it if they are followed on
 /// the host.
-fn place(user: u32) -> Place {
+pub(crate) fn place(user: u32) -> Place {
     let place = Place::new(user);
     let busybox = nucleus_tests::require::find("busybox").unwrap();
     fs::copy(busybox, place.scratch.file("busybox")).unwrap();
     place.prepare(
         "mkdir -p image/bin image/etc image/outside ws outside; cp busybox image/bin/sh; \
-         for name in cat ls touch rm id echo; do ln -s sh image/bin/$name; done; \
+         for name in cat chmod ls mkdir touch rm id echo; do ln -s sh image/bin/$name; done; \
          echo of the image > image/etc/os-release; \
          ln -s $PWD/outside/resolv image/etc/resolv.conf; \
          ln -s $PWD/outside/group image/etc/group; ln -s $PWD/outside image/run; \
