@@ -1,5 +1,6 @@
 //! Builds the tests and the programs they run, and says where they are.
 
+use std::ffi::OsString;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -45,8 +46,13 @@ impl Built {
 /// Linked statically, it need not look for libraries and symbols at each
 /// start; relative relocations are packed, so that the kernel reads fewer
 /// pages of the file (binutils 2.38, and any kernel).
+///
+/// Constants and code are one segment that can lie in huge pages: where the
+/// page cache has it in folios of 2 MiB, two page faults map 4 MiB. Its address
+/// is then a multiple of that, with 19 random bits instead of 28. This needs
+/// lld, which is rustc's own linker on `x86_64`.
 pub(crate) fn shipped() -> Result<PathBuf> {
-    let mut words = vec![
+    let mut words: Vec<OsString> = [
         "rustc",
         "--profile=shipped",
         "--locked",
@@ -54,9 +60,15 @@ pub(crate) fn shipped() -> Result<PathBuf> {
         "--bin=nucleus",
         "--",
         "-Ctarget-feature=+crt-static",
-    ];
+    ]
+    .map(OsString::from)
+    .into();
     if cfg!(target_arch = "x86_64") {
-        words.push("-Clink-arg=-Wl,-z,pack-relative-relocs");
+        words.push("-Clink-arg=-Wl,-z,pack-relative-relocs".into());
+        words.push("-Clink-arg=-Wl,--no-rosegment,-z,max-page-size=0x200000".into());
+        let mut layout = OsString::from("-Clink-arg=-T");
+        layout.push(shell::root().join("xtask/shipped.ld"));
+        words.push(layout);
     }
     shell::run(cargo().args(words))?;
     let target = shell::metadata()?.target_directory.into_std_path_buf();
