@@ -2,10 +2,14 @@
 //! anything changes.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
+
+use rustix::fs::FileType;
+
+use crate::cpath::CPath;
 
 /// What a path of the host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub(crate) enum Node {
     /// Anything else that can be bound: file, device, socket.
     File,
     /// With its target as it is written.
-    Link(PathBuf),
+    Link(CString),
 }
 
 /// The host as a plan sees it.
@@ -36,15 +40,15 @@ pub(crate) struct Host {
     pub(crate) keeper: Option<u32>,
     /// For choosing among ids.
     pub(crate) random: u32,
-    pub(crate) home: Option<PathBuf>,
-    pub(crate) current_dir: Option<PathBuf>,
+    pub(crate) home: Option<CPath>,
+    pub(crate) current_dir: Option<CPath>,
     pub(crate) path: OsString,
     /// The folders at the root that hold programs and libraries, in order.
-    pub(crate) system: Vec<(&'static Path, Node)>,
+    pub(crate) system: Vec<(CPath, Node)>,
     /// The files of `/etc` that programs need and that hold no secret.
-    pub(crate) etc: Vec<(&'static Path, Node)>,
+    pub(crate) etc: Vec<(CPath, Node)>,
     /// Files and folders of `/proc` that tell about the host or change it.
-    pub(crate) sensitive_proc: Vec<(&'static Path, Node)>,
+    pub(crate) sensitive_proc: Vec<(CPath, Node)>,
     /// Main memory in bytes.
     pub(crate) memory: u64,
     /// How many tasks this process may limit others to, `None` for any number.
@@ -54,52 +58,53 @@ pub(crate) struct Host {
 }
 
 /// Where programs and their libraries are.
-const SYSTEM: &[&str] = &[
-    "/bin", "/gnu", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/sbin", "/usr",
+const SYSTEM: &[&CStr] = &[
+    c"/bin", c"/gnu", c"/lib", c"/lib32", c"/lib64", c"/libx32", c"/nix", c"/opt", c"/sbin",
+    c"/usr",
 ];
 
 /// What programs read in `/etc` and may read: how to load libraries, verify
 /// certificates, name zones, ports and types. No accounts, no keys.
-const ETC: &[&str] = &[
-    "/etc/alternatives",
-    "/etc/bash.bashrc",
-    "/etc/crypto-policies",
-    "/etc/fonts",
-    "/etc/host.conf",
-    "/etc/inputrc",
-    "/etc/java-11-openjdk",
-    "/etc/java-17-openjdk",
-    "/etc/java-21-openjdk",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/locale.alias",
-    "/etc/localtime",
-    "/etc/mime.types",
-    "/etc/os-release",
-    "/etc/perl",
-    "/etc/pki",
-    "/etc/profile",
-    "/etc/protocols",
-    "/etc/services",
-    "/etc/ssl",
-    "/etc/terminfo",
-    "/etc/timezone",
-    "/etc/xml",
+const ETC: &[&CStr] = &[
+    c"/etc/alternatives",
+    c"/etc/bash.bashrc",
+    c"/etc/crypto-policies",
+    c"/etc/fonts",
+    c"/etc/host.conf",
+    c"/etc/inputrc",
+    c"/etc/java-11-openjdk",
+    c"/etc/java-17-openjdk",
+    c"/etc/java-21-openjdk",
+    c"/etc/ld.so.cache",
+    c"/etc/ld.so.conf",
+    c"/etc/ld.so.conf.d",
+    c"/etc/locale.alias",
+    c"/etc/localtime",
+    c"/etc/mime.types",
+    c"/etc/os-release",
+    c"/etc/perl",
+    c"/etc/pki",
+    c"/etc/profile",
+    c"/etc/protocols",
+    c"/etc/services",
+    c"/etc/ssl",
+    c"/etc/terminfo",
+    c"/etc/timezone",
+    c"/etc/xml",
 ];
 
 /// As container engines mask them.
-const SENSITIVE_PROC: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/sysrq-trigger",
-    "/proc/timer_list",
+const SENSITIVE_PROC: &[&CStr] = &[
+    c"/proc/acpi",
+    c"/proc/asound",
+    c"/proc/interrupts",
+    c"/proc/kcore",
+    c"/proc/keys",
+    c"/proc/latency_stats",
+    c"/proc/sched_debug",
+    c"/proc/scsi",
+    c"/proc/sysrq-trigger",
+    c"/proc/timer_list",
 ];
 
 impl Host {
@@ -130,8 +135,10 @@ impl Host {
             group_extents,
             gid: rustix::process::getegid().as_raw(),
             disguised: is_disguised(&users),
-            home: env::var_os("HOME").map(PathBuf::from),
-            current_dir: env::current_dir().ok(),
+            home: env::var_os("HOME").and_then(absolute),
+            current_dir: env::current_dir()
+                .ok()
+                .and_then(|path| absolute(path.into())),
             path: env::var_os("PATH").unwrap_or_default(),
             system: nodes(SYSTEM),
             etc: nodes(ETC),
@@ -214,24 +221,36 @@ fn id_extents(map: &str) -> Vec<(u32, u32)> {
 }
 
 /// Those of the paths that there are, in their order.
-fn nodes(paths: &'static [&'static str]) -> Vec<(&'static Path, Node)> {
-    paths
+fn nodes(paths: &[&'static CStr]) -> Vec<(CPath, Node)> {
+    let nodes = paths
         .iter()
-        .map(Path::new)
-        .filter_map(|path| Some((path, node(path)?)))
-        .collect()
+        .filter_map(|path| Some((CPath::from(*path), node(path)?)));
+    nodes.collect()
 }
 
 /// What is at a path; `None` for nothing, and for what cannot be looked at.
-pub(crate) fn node(path: &Path) -> Option<Node> {
-    let kind = fs::symlink_metadata(path).ok()?.file_type();
-    Some(if kind.is_symlink() {
-        Node::Link(fs::read_link(path).ok()?)
-    } else if kind.is_dir() {
-        Node::Folder
-    } else {
-        Node::File
+pub(crate) fn node(path: &CStr) -> Option<Node> {
+    let stat = rustix::fs::lstat(path).ok()?;
+    Some(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => Node::Link(rustix::fs::readlink(path, Vec::new()).ok()?),
+        FileType::Directory => Node::Folder,
+        _ => Node::File,
     })
+}
+
+fn is_folder(path: &CStr) -> bool {
+    let stat = rustix::fs::stat(path);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// A path of the environment, which means something only if it is absolute.
+fn absolute(path: OsString) -> Option<CPath> {
+    let path = path.into_vec();
+    let is_absolute = path.starts_with(b"/");
+    is_absolute
+        .then(|| CString::new(path).ok())
+        .flatten()
+        .map(CPath::from)
 }
 
 /// The name of a user in `/etc/passwd` (passwd(5)), if it is a plain word.
@@ -247,74 +266,64 @@ pub(crate) fn user_name(uid: u32) -> Option<String> {
 }
 
 /// The folders outside of [`SYSTEM`] that the programs along PATH need: each
-/// folder of PATH, or the installation that it belongs to.
+/// folder of PATH, or the installation that it belongs to. Not all of them need
+/// be there.
 ///
 /// Neither the home folder itself nor `~/.local`, which hold more than
 /// programs, are ever shown whole.
-pub(crate) fn tool_folders(path: &OsStr, home: Option<&Path>) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = Vec::new();
+pub(crate) fn tool_folders(path: &OsStr, home: Option<&CPath>) -> Vec<CPath> {
+    let mut folders: Vec<CPath> = Vec::new();
     for entry in env::split_paths(path) {
-        let is_known = is_in_one(&entry, &folders);
-        if !entry.is_absolute() || is_system(&entry) || is_known || !entry.is_dir() {
+        let Some(entry) = absolute(entry.into()) else {
+            continue;
+        };
+        if is_system(&entry) || entry.is_in_any(&folders) || !is_folder(&entry) {
             continue;
         }
-        let mut add = |folder: PathBuf| {
-            if !is_in_one(&folder, &folders) {
-                folders.retain(|known| !known.starts_with(&folder));
+        let mut add = |folder: CPath| {
+            if !folder.is_in_any(&folders) {
+                folders.retain(|known| !known.is_in(&folder));
                 folders.push(folder);
             }
         };
         // Rustup's programs are stand-ins for those of a toolchain, and cargo
         // keeps what it has downloaded beside them, with its credentials.
-        if let Some(cargo) = entry.parent().filter(|_| entry.ends_with(".cargo/bin")) {
-            for part in ["registry", "git", "config.toml", "env"] {
+        if entry.to_bytes().ends_with(b"/.cargo/bin")
+            && let Some(cargo) = entry.parent()
+        {
+            for part in [&b"registry"[..], b"git", b"config.toml", b"env"] {
                 add(cargo.join(part));
             }
             if let Some(rustup) = cargo.parent() {
-                add(rustup.join(".rustup"));
+                add(rustup.join(b".rustup"));
             }
         }
-        add(installation(&entry, home));
+        add(installation(entry, home));
     }
-    folders.retain(|folder| folder.exists());
     folders
-}
-
-fn is_in_one(path: &Path, folders: &[PathBuf]) -> bool {
-    folders.iter().any(|folder| path.starts_with(folder))
 }
 
 /// The installation that a folder of programs belongs to: its parent, if that
 /// has libraries too; otherwise the folder alone.
-pub(crate) fn installation(programs: &Path, home: Option<&Path>) -> PathBuf {
+pub(crate) fn installation(programs: CPath, home: Option<&CPath>) -> CPath {
     let parent = programs.parent().filter(|parent| {
-        let holds_more = Some(*parent) == home
-            || parent.ends_with(".local")
-            || parent.ends_with(".cargo")
-            || parent.parent().is_none();
+        let path = parent.to_bytes();
+        let holds_more = Some(parent) == home
+            || path.ends_with(b"/.local")
+            || path.ends_with(b"/.cargo")
+            || parent.is_root();
+        let libraries = [&b"lib"[..], b"lib64", b"libexec", b"versions"];
         !holds_more
-            && ["lib", "lib64", "libexec", "versions"]
+            && libraries
                 .iter()
-                .any(|library| parent.join(library).is_dir())
+                .any(|library| is_folder(&parent.join(library)))
     });
-    parent.unwrap_or(programs).to_owned()
+    parent.unwrap_or(programs)
 }
 
 /// Whether a path is in a folder that every sandbox shows.
-pub(crate) fn is_system(path: &Path) -> bool {
-    is_in(path, SYSTEM)
-}
-
-/// Whether a path is one of these folders at the root, or beneath one.
-pub(crate) fn is_in(path: &Path, folders: &[&str]) -> bool {
-    let mut parts = path.components();
-    let (Some(Component::RootDir), Some(Component::Normal(top))) = (parts.next(), parts.next())
-    else {
-        return false;
-    };
-    let top = top.as_encoded_bytes();
-    let mut names = folders.iter().filter_map(|folder| folder.strip_prefix('/'));
-    names.any(|name| name.as_bytes() == top)
+pub(crate) fn is_system(path: &CPath) -> bool {
+    path.is_in_any(SYSTEM)
 }
 
 /// Whether a `uid_map` gives user 0 another id outside.
@@ -328,19 +337,6 @@ fn is_disguised(map: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn folders_at_the_root_are_compared_by_their_names() {
-        let check =
-            |path, expected| assert_eq!(is_in(Path::new(path), &["/etc", "/usr"]), expected);
-        check("/usr", true);
-        check("/usr/bin", true);
-        check("//etc/./passwd", true);
-        check("/", false);
-        check("/usr2/bin", false);
-        check("usr/bin", false);
-        check("/opt/usr", false);
-    }
 
     #[test]
     fn guests_get_ids_that_there_are() {

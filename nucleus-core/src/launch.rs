@@ -78,7 +78,7 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         None => command.env.resolve(env::vars_os()),
         Some(layout) => command.env.resolve(environment::sandboxed(
             env::vars_os(),
-            &layout.home,
+            layout.home.as_path(),
             layout.is_image,
         )),
     };

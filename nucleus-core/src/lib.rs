@@ -33,6 +33,7 @@ mod child;
 mod clocks;
 mod command;
 mod confine;
+mod cpath;
 mod environment;
 mod error;
 mod hear;

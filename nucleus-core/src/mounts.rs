@@ -40,7 +40,7 @@ impl Trees {
     ) -> Result<(), Fault> {
         let opened;
         let (folder, path) = match source {
-            Source::Path(path) => (CWD, path.as_c_str()),
+            Source::Path(path) => (CWD, &**path),
             Source::Opened { .. } => {
                 opened = source.open()?;
                 (opened.as_fd(), c"")

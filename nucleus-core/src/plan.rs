@@ -7,6 +7,7 @@ use nucleus_seccomp::{InstallFlags, Program};
 use rustix::process::Gid;
 
 use crate::capability::Capabilities;
+use crate::cpath::CPath;
 use crate::ids::{Helpers, IdRange};
 use crate::isolation::{Limit, TerminalSize};
 use crate::landlock::Rights;
@@ -205,19 +206,19 @@ pub(crate) enum Step {
     /// Let go of the host's root, which is stacked on the new one.
     LeaveHost,
     /// Make a folder, unless it is there.
-    MakeDir { path: CString, mode: u32 },
+    MakeDir { path: CPath, mode: u32 },
     /// Make a file.
-    WriteFile { path: CString, content: Vec<u8> },
+    WriteFile { path: CPath, content: Vec<u8> },
     /// Make a file where there is none, or anew.
     Provide {
-        path: CString,
+        path: CPath,
         content: Vec<u8>,
         replace: bool,
     },
     /// Make a symbolic link.
-    Symlink { target: CString, path: CString },
+    Symlink { target: CString, path: CPath },
     /// Put what was taken as number `tree` in its place.
-    Place { tree: usize, path: CString },
+    Place { tree: usize, path: CPath },
     /// Copy a file that only the program may read.
     Secret(Secret),
     /// Lay a writable layer in memory over what was taken, and make it the root.
@@ -226,19 +227,19 @@ pub(crate) enum Step {
     Overlay(Overlay),
     /// Mount an empty tmpfs.
     Tmpfs {
-        path: CString,
+        path: CPath,
         options: CString,
         attr: MountAttr,
     },
     /// Put the null device over a file.
-    MaskFile(CString),
+    MaskFile(CPath),
     /// Put an empty read-only folder over a folder: the one for [`Step::Devpts`],
     /// which must not be there yet.
-    MaskDir(CString),
+    MaskDir(CPath),
     /// Mount new pseudo-terminals at `/dev/pts`.
     Devpts,
     /// Make a mount read-only.
-    Seal(CString),
+    Seal(CPath),
     /// Wait until init has written the id maps of this process.
     AwaitIds,
     /// Make a pseudo-terminal and start a session that it controls.
@@ -268,7 +269,7 @@ pub(crate) enum Step {
     /// Begin a Landlock ruleset.
     Landlock(Ruleset),
     /// Allow something beneath a path.
-    LandlockPath { path: CString, rights: Rights },
+    LandlockPath { path: CPath, rights: Rights },
     /// Allow a port.
     LandlockPort(Port),
     /// Restrict this process with the ruleset.

@@ -1,11 +1,12 @@
 //! What confines a program where no namespace can be had: Landlock in place of
 //! mounts.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::path::Path;
 
 use crate::capability::Capabilities;
 use crate::confine;
+use crate::cpath::CPath;
 use crate::error::LaunchError;
 use crate::host::{self, Host, Node};
 use crate::isolation::{Access, Isolation, Network, Terminal, UserNamespace};
@@ -18,12 +19,12 @@ use crate::source::Opened;
 pub(crate) const HOME: &str = "/nonexistent";
 
 /// What programs look up that the sandbox has files of its own for elsewhere.
-const LOOKED_UP: &[&str] = &[
-    "/etc/group",
-    "/etc/hosts",
-    "/etc/nsswitch.conf",
-    "/etc/passwd",
-    "/etc/resolv.conf",
+const LOOKED_UP: &[&CStr] = &[
+    c"/etc/group",
+    c"/etc/hosts",
+    c"/etc/nsswitch.conf",
+    c"/etc/passwd",
+    c"/etc/resolv.conf",
 ];
 
 /// The steps of the program's process once it is in its working directory.
@@ -125,51 +126,70 @@ fn grants(
     // A link's target is in another of these folders.
     let system = host.system.iter();
     for (path, _node) in system.filter(|(_path, node)| !matches!(node, Node::Link(_))) {
-        grants.execute(path)?;
+        grants.execute(path.clone());
     }
-    let looked_up = LOOKED_UP.iter().map(Path::new);
-    for path in host.etc.iter().map(|(path, _node)| *path).chain(looked_up) {
-        if path.exists() {
-            grants.read(path)?;
+    let looked_up = LOOKED_UP.iter().map(|path| CPath::from(*path));
+    for path in host
+        .etc
+        .iter()
+        .map(|(path, _node)| path.clone())
+        .chain(looked_up)
+    {
+        if path.as_path().exists() {
+            grants.read(path);
         }
     }
-    for device in ["full", "null", "random", "tty", "urandom", "zero"] {
-        grants.devices(&format!("/dev/{device}"))?;
+    for device in [
+        c"/dev/full",
+        c"/dev/null",
+        c"/dev/random",
+        c"/dev/tty",
+        c"/dev/urandom",
+        c"/dev/zero",
+    ] {
+        grants.devices(device);
     }
-    grants.read(Path::new("/proc"))?;
+    grants.read(c"/proc".into());
 
-    let home = host.home.as_deref();
+    let home = host.home.as_ref();
     let mut folders = host::tool_folders(&host.path, home);
-    let here = current_dir
-        .map(Path::to_owned)
-        .or_else(|| host.current_dir.clone());
+    folders.retain(|folder| folder.as_path().exists());
+    let here = match (&host.current_dir, current_dir) {
+        (Some(current), Some(asked)) => Some(current.as_path().join(asked)),
+        (Some(current), None) => Some(current.as_path().to_owned()),
+        (None, asked) => asked.map(Path::to_owned),
+    };
     let program = Path::new(program);
     if program.components().count() > 1 {
         let path = here.iter().map(|here| here.join(program)).next();
         let folder = path.filter(|path| path.is_file());
         let folder = folder.and_then(|path| path.parent()?.canonicalize().ok());
-        folders.extend(folder.map(|folder| host::installation(&folder, home)));
+        if let Some(folder) = folder {
+            folders.push(host::installation(CPath::new(&folder)?, home));
+        }
     }
-    folders.extend(here);
+    if let Some(here) = here {
+        folders.push(CPath::new(&here)?);
+    }
     // Neither all homes nor all temporary files because a program is there.
-    let holds_more = |folder: &Path| {
-        folder.parent().is_none()
-            || home.is_some_and(|home| home.starts_with(folder))
-            || Path::new("/tmp").starts_with(folder)
+    let holds_more = |folder: &CPath| {
+        folder.is_root()
+            || home.is_some_and(|home| home.is_in(folder))
+            || CPath::from(c"/tmp").is_in(folder)
     };
-    for folder in folders.iter().filter(|folder| !holds_more(folder)) {
-        grants.execute(folder)?;
+    for folder in folders.into_iter().filter(|folder| !holds_more(folder)) {
+        grants.execute(folder);
     }
     for volume in &sandbox.volumes {
         let opened = Opened::open("volume", &volume.source)?;
-        if volume.target != opened.path && volume.target != volume.source {
+        if volume.target != opened.path.as_path() && volume.target != volume.source {
             return Err(LaunchError::NeedsNamespaces {
                 what: "a volume at another place than its own",
             });
         }
         match volume.access {
-            Access::ReadOnly => grants.execute(&opened.path)?,
-            Access::ReadWrite => grants.write(&opened.path, opened.is_folder())?,
+            Access::ReadOnly => grants.execute(opened.path),
+            Access::ReadWrite => grants.write(opened.path.clone(), opened.is_folder()),
         }
     }
     Ok(grants)

@@ -4,7 +4,7 @@
 //! nor the child ever has one in its own memory, so that there is nothing to
 //! wipe, and no plan, trace or dump to find it in.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, UnmountFlags};
 use rustix::pipe::SpliceFlags;
 
+use crate::cpath::CPath;
 use crate::mounts;
 use crate::plan::MountAttr;
 use crate::report::{Call, Context, Fault};
@@ -26,7 +27,7 @@ pub(crate) struct Secret {
     /// Which of the descriptors that the parent has opened.
     pub(crate) number: usize,
     /// Where in the sandbox.
-    pub(crate) target: CString,
+    pub(crate) target: CPath,
     /// User and group who may read it, as the process that mounts knows them.
     pub(crate) owner: (u32, u32),
 }

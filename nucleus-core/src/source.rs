@@ -8,27 +8,26 @@
 //! parent's descriptor stays open until then, so that no other file can have
 //! got its number.
 
-use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use crate::error::{LaunchError, SourceError};
+use crate::cpath::CPath;
+use crate::error::SourceError;
 use crate::report::{Call, Context, Fault};
 use crate::stdio::above_streams;
-use crate::strings::c_string;
 
 /// What a step takes from the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// Whatever is at a path that only root can change, links followed.
-    Path(CString),
+    Path(CPath),
     /// What the parent has opened: its real path and its inode.
     Opened {
-        path: CString,
+        path: CPath,
         device: u64,
         inode: u64,
     },
@@ -40,7 +39,7 @@ pub(crate) struct Opened {
     /// Opened with `O_PATH`.
     pub(crate) fd: OwnedFd,
     /// Its real path.
-    pub(crate) path: PathBuf,
+    pub(crate) path: CPath,
     stat: Stat,
 }
 
@@ -60,7 +59,7 @@ impl Opened {
             rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve).and_then(above_streams)
         };
         // A path without links is the real one.
-        let without_links = if is_plain(path) {
+        let without_links = if path.is_absolute() && !leads_back(path) {
             open(ResolveFlags::NO_SYMLINKS)
         } else {
             Err(Errno::LOOP)
@@ -75,10 +74,27 @@ impl Opened {
                 })?;
                 (fd, path)
             }
-            other => (other.map_err(failed)?, path.to_owned()),
+            other => {
+                let fd = other.map_err(failed)?;
+                let path = CPath::new(path).map_err(|_nul| failed(Errno::INVAL))?;
+                (fd, path)
+            }
         };
         let stat = rustix::fs::fstat(&fd).map_err(failed)?;
         Ok(Self { fd, path, stat })
+    }
+
+    /// As [`Opened::open`]; `None` where the path leads this user nowhere.
+    pub(crate) fn find(what: &'static str, path: &Path) -> Result<Option<Self>, SourceError> {
+        const NOWHERE: [Errno; 4] = [Errno::ACCESS, Errno::LOOP, Errno::NOENT, Errno::NOTDIR];
+        match Self::open(what, path) {
+            Err(SourceError::Open { source, .. })
+                if Errno::from_io_error(&source).is_some_and(|errno| NOWHERE.contains(&errno)) =>
+            {
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
     }
 
     pub(crate) fn is_folder(&self) -> bool {
@@ -109,32 +125,29 @@ impl Opened {
     }
 
     /// What a step takes it by.
-    pub(crate) fn source(&self) -> Result<Source, LaunchError> {
-        Ok(Source::Opened {
-            path: c_string("path", &self.path)?,
+    pub(crate) fn source(&self) -> Source {
+        Source::Opened {
+            path: self.path.clone(),
             device: self.stat.st_dev,
             inode: self.stat.st_ino,
-        })
+        }
     }
 }
 
-/// Whether a path is absolute, without any part that leads back or nowhere.
-fn is_plain(path: &Path) -> bool {
-    let path = path.as_os_str().as_bytes();
-    let mut parts = path.split(|&byte| byte == b'/');
-    parts.next() == Some(b"") && parts.all(|part| !matches!(part, b"" | b"." | b".."))
+fn leads_back(path: &Path) -> bool {
+    let mut parts = path.as_os_str().as_bytes().split(|&byte| byte == b'/');
+    parts.any(|part| part == b"..")
 }
 
 /// Where the kernel has what is open.
-fn real_path(fd: &OwnedFd) -> Result<PathBuf, Errno> {
+fn real_path(fd: &OwnedFd) -> Result<CPath, Errno> {
     let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let path = rustix::fs::readlink(link, Vec::new())?;
-    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
+    rustix::fs::readlink(link, Vec::new()).map(CPath::from)
 }
 
 impl Source {
     /// Its path on the host.
-    pub(crate) fn path(&self) -> &CStr {
+    pub(crate) fn path(&self) -> &CPath {
         match self {
             Self::Path(path) | Self::Opened { path, .. } => path,
         }
@@ -145,8 +158,7 @@ impl Source {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let (path, device, inode) = match self {
             Self::Path(path) => {
-                return rustix::fs::openat(CWD, path.as_c_str(), flags, Mode::empty())
-                    .call(Call::Open);
+                return rustix::fs::openat(CWD, &**path, flags, Mode::empty()).call(Call::Open);
             }
             Self::Opened {
                 path,
@@ -155,8 +167,8 @@ impl Source {
             } => (path, *device, *inode),
         };
         let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let fd = rustix::fs::openat2(CWD, path.as_c_str(), flags, Mode::empty(), resolve)
-            .call(Call::Open)?;
+        let fd =
+            rustix::fs::openat2(CWD, &**path, flags, Mode::empty(), resolve).call(Call::Open)?;
         let stat = rustix::fs::fstat(fd.as_fd()).call(Call::Stat)?;
         if (stat.st_dev, stat.st_ino) == (device, inode) {
             return Ok(fd);
@@ -195,11 +207,11 @@ mod tests {
             &folder.join("./real/"),
             &other.join("../real"),
         ] {
-            assert_eq!(Opened::open("volume", way).unwrap().path, real);
+            assert_eq!(Opened::open("volume", way).unwrap().path.as_path(), real);
         }
         let opened = Opened::open("volume", &asked).unwrap();
         assert!(opened.is_folder());
-        let source = opened.source().unwrap();
+        let source = opened.source();
         assert!(source.open().is_ok());
 
         // The link that the user named is not looked at again.

@@ -4,17 +4,15 @@
 mod policy;
 mod rights;
 
-use std::path::Path;
-
 pub use self::policy::{Enforcement, LandlockPolicy};
 pub(crate) use self::rights::Rights;
 use landlock::{ABI, Access as _, AccessFs, AccessNet, BitFlags, Scope};
 
 use self::policy::Kinds;
+use crate::cpath::CPath;
 use crate::error::LaunchError;
 use crate::isolation::Isolation;
 use crate::plan::{Ruleset, Step};
-use crate::strings::c_string;
 
 impl Isolation {
     /// What a kernel with this ABI, 0 for none, enforces of the wall that
@@ -47,7 +45,7 @@ pub(crate) struct Grants {
     abi: ABI,
     /// The accesses to TCP ports that are denied.
     ports: u64,
-    rules: Vec<(std::ffi::CString, BitFlags<AccessFs>)>,
+    rules: Vec<(CPath, BitFlags<AccessFs>)>,
 }
 
 /// Nobody makes devices.
@@ -57,8 +55,7 @@ impl Grants {
     /// Reading and executing everywhere: what is there was put there.
     pub(crate) fn new(abi: u32) -> Self {
         let mut grants = Self::nothing(abi);
-        let root = (c"/".to_owned(), AccessFs::from_read(grants.abi));
-        grants.rules.push(root);
+        grants.execute(c"/".into());
         grants
     }
 
@@ -85,21 +82,18 @@ impl Grants {
     }
 
     /// Reading.
-    pub(crate) fn read(&mut self, path: &Path) -> Result<(), LaunchError> {
+    pub(crate) fn read(&mut self, path: CPath) {
         let access = AccessFs::ReadFile | AccessFs::ReadDir;
-        self.rules.push((c_string("path", path)?, access));
-        Ok(())
+        self.rules.push((path, access));
     }
 
     /// Reading and executing.
-    pub(crate) fn execute(&mut self, path: &Path) -> Result<(), LaunchError> {
-        let access = AccessFs::from_read(self.abi);
-        self.rules.push((c_string("path", path)?, access));
-        Ok(())
+    pub(crate) fn execute(&mut self, path: CPath) {
+        self.rules.push((path, AccessFs::from_read(self.abi)));
     }
 
     /// Every access to a file or folder.
-    pub(crate) fn write(&mut self, path: &Path, is_folder: bool) -> Result<(), LaunchError> {
+    pub(crate) fn write(&mut self, path: CPath, is_folder: bool) {
         let mut access = AccessFs::from_all(self.abi);
         for never in NEVER {
             access.remove(never);
@@ -107,30 +101,27 @@ impl Grants {
         if !is_folder {
             access &= AccessFs::from_file(self.abi);
         }
-        self.rules.push((c_string("path", path)?, access));
-        Ok(())
+        self.rules.push((path, access));
     }
 
     /// Devices are written to, and controlled.
-    pub(crate) fn devices(&mut self, path: &str) -> Result<(), LaunchError> {
+    pub(crate) fn devices(&mut self, path: impl Into<CPath>) {
         let access = AccessFs::from_read(self.abi)
             | AccessFs::WriteFile
             | (AccessFs::from_all(self.abi) & (AccessFs::Truncate | AccessFs::IoctlDev));
-        self.rules.push((c_string("path", path)?, access));
-        Ok(())
+        self.rules.push((path.into(), access));
     }
 
     /// A process writes to its own files in /proc.
-    pub(crate) fn proc(&mut self, path: &str) -> Result<(), LaunchError> {
+    pub(crate) fn proc(&mut self, path: impl Into<CPath>) {
         let access = AccessFs::from_read(self.abi)
             | AccessFs::WriteFile
             | (AccessFs::from_all(self.abi) & AccessFs::Truncate);
-        self.rules.push((c_string("path", path)?, access));
-        Ok(())
+        self.rules.push((path.into(), access));
     }
 
     /// The steps that enforce them.
-    pub(crate) fn steps(&self) -> Result<Vec<Step>, LaunchError> {
+    pub(crate) fn steps(self) -> Result<Vec<Step>, LaunchError> {
         if self.abi == ABI::Unsupported {
             return Err(LaunchError::NoLandlock);
         }
@@ -143,10 +134,14 @@ impl Grants {
                 0
             },
         })];
-        steps.extend(self.rules.iter().map(|(path, access)| Step::LandlockPath {
-            path: path.clone(),
-            rights: Rights::from_bits(access.bits()),
-        }));
+        steps.extend(
+            self.rules
+                .into_iter()
+                .map(|(path, access)| Step::LandlockPath {
+                    path,
+                    rights: Rights::from_bits(access.bits()),
+                }),
+        );
         steps.push(Step::LandlockRestrict);
         Ok(steps)
     }

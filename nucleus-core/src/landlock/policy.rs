@@ -7,9 +7,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::rights::Rights;
+use crate::cpath::CPath;
 use crate::error::{LaunchError, PolicyError};
 use crate::plan::{Port, Ruleset, Step};
-use crate::strings::c_string;
 
 /// What a program may do beyond all other walls: a ruleset of its own, which
 /// can only take away.
@@ -264,7 +264,7 @@ impl LandlockPolicy {
         let mut steps = vec![Step::Landlock(handled)];
         for (path, rights) in &self.paths {
             steps.push(Step::LandlockPath {
-                path: c_string("path", path)?,
+                path: CPath::new(path)?,
                 rights: rights.intersection(known),
             });
         }

@@ -3,74 +3,78 @@
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
+use crate::cpath::CPath;
 use crate::error::LaunchError;
 use crate::host;
 use crate::ids::GUEST;
 use crate::isolation::{Isolation, Network};
 use crate::plan::MountAttr;
 use crate::source::Source;
-use crate::strings::c_string;
 
 impl Builder<'_> {
     /// Programs and libraries.
-    pub(super) fn base(&mut self) -> Result<(), LaunchError> {
+    pub(super) fn base(&mut self) {
         for (path, node) in &self.host.system {
-            self.show(path, node)?;
+            self.show(path, node);
         }
-        self.link(Path::new("/var/run"), Path::new("/run"))?;
-        self.link(Path::new("/var/tmp"), Path::new("/tmp"))?;
-        self.folder(Path::new("/run"), 0o755)
+        self.link(c"/var/run", c"/run");
+        self.link(c"/var/tmp", c"/tmp");
+        self.folder(c"/run", 0o755);
     }
 
     /// What the host may show of its `/etc`, and what is made for the sandbox.
     pub(super) fn etc(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
         for (path, node) in &self.host.etc {
-            self.show(path, node)?;
+            self.show(path, node);
         }
         let (passwd, group) = self.accounts();
-        self.file("/etc/passwd", passwd)?;
-        self.file("/etc/group", group)?;
+        self.file(c"/etc/passwd", passwd);
+        self.file(c"/etc/group", group);
         let hostname = sandbox.hostname.as_bytes();
-        self.file("/etc/hostname", [hostname, b"\n"].concat())?;
-        self.file("/etc/hosts", hosts(sandbox))?;
+        self.file(c"/etc/hostname", [hostname, b"\n"].concat());
+        self.file(c"/etc/hosts", hosts(sandbox));
         self.file(
-            "/etc/nsswitch.conf",
+            c"/etc/nsswitch.conf",
             "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\n\
              protocols: files\nservices: files\n",
-        )?;
-        self.link(Path::new("/etc/mtab"), Path::new("/proc/self/mounts"))?;
+        );
+        self.link(c"/etc/mtab", c"/proc/self/mounts");
         if let Some(nameserver) = sandbox.nameserver {
-            self.file("/etc/resolv.conf", format!("nameserver {nameserver}\n"))?;
+            self.file(c"/etc/resolv.conf", format!("nameserver {nameserver}\n"));
         } else if sandbox.network == Network::Host {
-            let path = Path::new("/etc/resolv.conf");
-            let real = path.canonicalize().ok().filter(|real| real.is_file());
-            if let Some(real) = real {
-                let source = Source::Path(c_string("path", real)?);
-                self.bind(source, path, false, READ_ONLY, None)?;
+            let path = CPath::from(c"/etc/resolv.conf");
+            let real = path.as_path().canonicalize().ok();
+            if let Some(real) = real.filter(|real| real.is_file()) {
+                let source = Source::Path(CPath::new(&real)?);
+                self.bind(source, path, false, READ_ONLY, None);
             }
         }
         Ok(())
     }
 
     pub(super) fn private_folders(&mut self) -> Result<(), LaunchError> {
-        self.memory("/tmp", "mode=1777", MountAttr::empty(), self.share(20))?;
+        self.memory(c"/tmp", "mode=1777", MountAttr::empty(), self.share(20))?;
         let options = self.owned("mode=700");
-        let home = self.home;
-        self.memory(home, &options, MountAttr::empty(), self.share(20))?;
+        self.memory(
+            self.home.clone(),
+            &options,
+            MountAttr::empty(),
+            self.share(20),
+        )?;
         // Git refuses a repository of another owner, as the host's are when
         // root runs the program; where it looks beside the home folder depends
         // on how it was built.
-        self.file(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n")
+        self.file(self.home.join(b".gitconfig"), "[safe]\n\tdirectory = *\n");
+        Ok(())
     }
 
     /// The content of `/etc/passwd` and `/etc/group`.
     pub(super) fn accounts(&self) -> (String, String) {
         let (uid, gid) = self.ids.inside;
         let name = self.user_name();
-        let home = self.home.to_string_lossy();
+        let home = self.home.as_path().to_string_lossy();
         let mut passwd = String::new();
         let mut group = String::new();
         if uid != 0 {

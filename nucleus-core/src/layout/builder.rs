@@ -1,12 +1,11 @@
 //! What all parts of a layout are made with: the steps, and the list of what
 //! they have made.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::CStr;
 
 use super::Held;
 use super::places::{Place, Places};
+use crate::cpath::{CPath, above};
 use crate::error::LaunchError;
 use crate::host::{Host, Node};
 use crate::ids::Identity;
@@ -23,7 +22,7 @@ pub(super) const READ_ONLY: MountAttr = MountAttr::RDONLY
 pub(super) struct Builder<'a> {
     pub(super) host: &'a Host,
     pub(super) ids: &'a Identity,
-    pub(super) home: &'a Path,
+    pub(super) home: CPath,
     /// How much there is of which the folders in memory have a share, in bytes.
     pub(super) memory: u64,
     /// What is taken from the host.
@@ -35,11 +34,11 @@ pub(super) struct Builder<'a> {
     pub(super) held: Held,
     pub(super) places: Places,
     /// What the program can see of the host.
-    pub(super) shown: Vec<PathBuf>,
+    pub(super) shown: Vec<CPath>,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(host: &'a Host, ids: &'a Identity, home: &'a Path) -> Self {
+    pub(super) fn new(host: &'a Host, ids: &'a Identity, home: CPath) -> Self {
         Self {
             host,
             ids,
@@ -50,114 +49,98 @@ impl<'a> Builder<'a> {
             grants: Grants::new(host.landlock_abi),
             mount_ids: Vec::new(),
             held: Held::default(),
-            places: Places::default(),
+            places: Places::new(),
             shown: Vec::new(),
         }
     }
 
     /// Makes a folder and those above it.
-    pub(super) fn folder(&mut self, path: &Path, mode: u32) -> Result<(), LaunchError> {
-        if path.parent().is_none() || !self.places.make(path) {
-            return Ok(());
+    pub(super) fn folder(&mut self, path: impl Into<CPath>, mode: u32) {
+        let path = path.into();
+        if !self.places.lacks_folder(path.to_bytes()) {
+            return;
         }
-        if let Some(parent) = path.parent() {
-            self.folder(parent, 0o755)?;
-        }
-        self.steps.push(Step::MakeDir {
-            path: c_string("path", path)?,
-            mode,
-        });
-        Ok(())
+        self.folder_above(&path);
+        self.places.make(path.clone());
+        self.steps.push(Step::MakeDir { path, mode });
     }
 
-    pub(super) fn file(
-        &mut self,
-        path: impl AsRef<Path>,
-        content: impl Into<Vec<u8>>,
-    ) -> Result<(), LaunchError> {
-        let path = path.as_ref();
-        self.folder(path.parent().unwrap_or(Path::new("/")), 0o755)?;
+    fn folder_above(&mut self, path: &CPath) {
+        // Mostly it is there already.
+        let is_lacking =
+            above(path.to_bytes()).is_some_and(|above| self.places.lacks_folder(above));
+        if is_lacking && let Some(parent) = path.parent() {
+            self.folder(parent, 0o755);
+        }
+    }
+
+    pub(super) fn file(&mut self, path: impl Into<CPath>, content: impl Into<Vec<u8>>) {
+        let path = path.into();
+        self.folder_above(&path);
+        self.places.put(path.clone(), Place::File);
         self.steps.push(Step::WriteFile {
-            path: c_string("path", path)?,
+            path,
             content: content.into(),
         });
-        self.places.put(path, Place::File);
-        Ok(())
     }
 
-    pub(super) fn link(&mut self, path: &Path, target: &Path) -> Result<(), LaunchError> {
-        self.folder(path.parent().unwrap_or(Path::new("/")), 0o755)?;
+    pub(super) fn link(&mut self, path: impl Into<CPath>, target: &CStr) {
+        let path = path.into();
+        self.folder_above(&path);
+        self.places.put(path.clone(), Place::Link(target.into()));
         self.steps.push(Step::Symlink {
-            target: c_string("path", target)?,
-            path: c_string("path", path)?,
+            target: target.into(),
+            path,
         });
-        self.places.put(path, Place::Link(target.to_owned()));
-        Ok(())
     }
 
     /// Shows `source` at `target`.
     pub(super) fn bind(
         &mut self,
         source: Source,
-        target: &Path,
+        target: CPath,
         is_folder: bool,
         attr: MountAttr,
         ids: Option<usize>,
-    ) -> Result<(), LaunchError> {
+    ) {
         if is_folder {
-            self.folder(target, 0o755)?;
+            self.folder(target.clone(), 0o755);
+            let place = Place::Host {
+                source: source.path().clone(),
+                can_add: false,
+            };
+            self.places.put(target.clone(), place);
         } else {
-            self.folder(target.parent().unwrap_or(Path::new("/")), 0o755)?;
-            self.steps.push(Step::WriteFile {
-                path: c_string("path", target)?,
-                content: Vec::new(),
-            });
+            self.file(target.clone(), "");
         }
         self.steps.push(Step::Place {
             tree: self.takes.len(),
-            path: c_string("path", target)?,
+            path: target,
         });
-        let place = if is_folder {
-            Place::Host {
-                source: Path::new(OsStr::from_bytes(source.path().to_bytes())).to_owned(),
-                can_add: false,
-            }
-        } else {
-            Place::File
-        };
-        self.places.put(target, place);
         self.takes.push(Step::Take {
             source,
             attr,
             recursive: is_folder,
             ids,
         });
-        Ok(())
     }
 
     /// A node of the host at its own path, read-only. The folders above it are
     /// root's, so that the path cannot come to mean something else.
-    pub(super) fn show(&mut self, path: &Path, node: &Node) -> Result<(), LaunchError> {
-        let source = Source::Path(c_string("path", path)?);
+    pub(super) fn show(&mut self, path: &CPath, node: &Node) {
+        let source = Source::Path(path.clone());
         match node {
-            Node::Link(target) => self.link(path, target),
-            Node::Folder => self.bind(source, path, true, READ_ONLY, None),
-            Node::File => self.bind(source, path, false, READ_ONLY, None),
+            Node::Link(target) => self.link(path.clone(), target),
+            Node::Folder => self.bind(source, path.clone(), true, READ_ONLY, None),
+            Node::File => self.bind(source, path.clone(), false, READ_ONLY, None),
         }
     }
 
-    /// As [`Builder::show`], for a path that others than root may change.
-    pub(super) fn show_opened(&mut self, path: &Path) -> Result<(), LaunchError> {
-        let opened = self.open("folder", path)?;
-        let source = opened.source()?;
-        self.bind(source, path, opened.is_folder(), READ_ONLY, None)?;
+    /// As [`Builder::show`], for what others than root may change.
+    pub(super) fn show_opened(&mut self, opened: Opened, path: CPath) {
+        let (source, is_folder) = (opened.source(), opened.is_folder());
+        self.bind(source, path, is_folder, READ_ONLY, None);
         self.keep(opened);
-        Ok(())
-    }
-
-    /// Opens what the user wants to be shown.
-    pub(super) fn open(&self, what: &'static str, path: &Path) -> Result<Opened, LaunchError> {
-        Ok(Opened::open(what, path)?)
     }
 
     /// Keeps a source open until the child has found it.
@@ -168,7 +151,7 @@ impl<'a> Builder<'a> {
     /// A writable folder in memory.
     pub(super) fn memory(
         &mut self,
-        path: impl AsRef<Path>,
+        path: impl Into<CPath>,
         options: &str,
         more: MountAttr,
         size: u64,
@@ -177,17 +160,20 @@ impl<'a> Builder<'a> {
         const INODE: u64 = 8192;
         /// Enough for whatever a small folder is for.
         const FEW: u64 = 1024;
-        let path = path.as_ref();
-        self.folder(path, 0o755)?;
+        let path = path.into();
+        self.folder(path.clone(), 0o755);
+        self.places.put(path.clone(), Place::Memory);
+        self.grants.write(path.clone(), true);
         let inodes = (size / INODE).max(FEW);
-        let options = format!("{options},size={size},nr_inodes={inodes}");
         self.steps.push(Step::Tmpfs {
-            path: c_string("path", path)?,
-            options: c_string("path", OsStr::new(&options))?,
+            path,
+            options: c_string(
+                "option",
+                format!("{options},size={size},nr_inodes={inodes}"),
+            )?,
             attr: MountAttr::NOSUID | MountAttr::NODEV | more,
         });
-        self.places.put(path, Place::Memory);
-        self.grants.write(path, true)
+        Ok(())
     }
 
     /// This part of the memory, for the files of a folder in memory.

@@ -1,10 +1,11 @@
 //! What the user wants the program to see beside the rest, each in its place.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::builder::Builder;
 use super::places;
+use crate::cpath::CPath;
 use crate::error::{LaunchError, TargetError};
 use crate::isolation::{Access, Isolation, Tmpfs};
 use crate::source::Opened;
@@ -42,24 +43,25 @@ impl Builder<'_> {
     pub(super) fn grants(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
         let mut grants = self.open_all(sandbox)?;
         grants.sort_by_key(|(target, _grant)| target.components().count());
-        let mut granted: Vec<PathBuf> = Vec::new();
+        let mut granted: Vec<CPath> = Vec::new();
         for (asked, grant) in grants {
             let target = self.places.target(grant.name(), asked, grant.is_folder())?;
+            let target = CPath::new(&target)?;
             // One further down than its path says, by a link.
-            if let Some(covered) = granted.iter().find(|known| known.starts_with(&target)) {
+            if let Some(covered) = granted.iter().find(|known| known.is_in(&target)) {
                 return Err(TargetError::Covers {
                     path: asked.to_owned(),
-                    covered: covered.clone(),
+                    covered: covered.as_path().to_owned(),
                 }
                 .into());
             }
+            granted.push(target.clone());
             match grant {
-                Grant::CopyOnWrite(opened) => self.copy_on_write(opened, &target)?,
-                Grant::Volume(opened, access) => self.volume(opened, access, &target)?,
-                Grant::Tmpfs(tmpfs) => self.tmpfs(tmpfs, &target)?,
-                Grant::Secret(secret) => self.secret(secret, &target)?,
+                Grant::CopyOnWrite(opened) => self.copy_on_write(opened, target)?,
+                Grant::Volume(opened, access) => self.volume(opened, access, target)?,
+                Grant::Tmpfs(tmpfs) => self.tmpfs(tmpfs, target)?,
+                Grant::Secret(secret) => self.secret(secret, target),
             }
-            granted.push(target);
         }
         Ok(())
     }
@@ -74,7 +76,7 @@ impl Builder<'_> {
             grants.push((target, Grant::CopyOnWrite(opened)));
         }
         for volume in &sandbox.volumes {
-            let opened = self.open("volume", &volume.source)?;
+            let opened = Opened::open("volume", &volume.source)?;
             if opened.is_device() {
                 return Err(TargetError::Device {
                     path: volume.source.clone(),
@@ -94,13 +96,13 @@ impl Builder<'_> {
 }
 
 /// The places of folders that may be where a program starts.
-pub(super) fn targets(sandbox: &Isolation) -> Result<Vec<PathBuf>, TargetError> {
+pub(super) fn targets(sandbox: &Isolation) -> Result<Vec<CPath>, LaunchError> {
     let workspace = sandbox.copy_on_write.iter();
     let workspace = workspace.map(|(_source, target)| ("workspace", target));
     let volumes = sandbox.volumes.iter();
     let volumes = volumes.map(|volume| ("volume", &volume.target));
     workspace
         .chain(volumes)
-        .map(|(what, target)| Ok(places::absolute(what, target)?.to_owned()))
+        .map(|(what, target)| CPath::new(places::absolute(what, target)?))
         .collect()
 }

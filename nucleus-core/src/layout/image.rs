@@ -5,11 +5,12 @@
 //! to mount on, a few files of `/etc`) is added above it, and where the program
 //! may not write, the whole is made read-only in the end.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
 use super::places::Place;
+use crate::cpath::CPath;
 use crate::error::{LaunchError, SourceError};
 use crate::isolation::{Isolation, Network, RootMode};
 use crate::overlay::{KeptLayer, Overlay, options};
@@ -18,7 +19,7 @@ use crate::source::{Opened, Source};
 use crate::strings::c_string;
 
 /// Where it is until it is the root.
-const IMAGE: &str = "/.image";
+const IMAGE: &CStr = c"/.image";
 
 impl Builder<'_> {
     pub(super) fn image(
@@ -36,8 +37,8 @@ impl Builder<'_> {
                 self.owner_and_program_swap(&opened)?
             }
         };
-        self.folder(Path::new(IMAGE), 0o700)?;
-        let mut overlay = self.lay_over(&opened, Path::new(IMAGE), ids)?;
+        self.folder(IMAGE, 0o700);
+        let mut overlay = self.lay_over(&opened, IMAGE, ids)?;
         if let (RootMode::Overlay, Some(upper)) = (mode, upper) {
             self.keep_upper(&mut overlay, upper, &opened, ids.is_some())?;
         }
@@ -45,20 +46,21 @@ impl Builder<'_> {
         let source = opened.path.clone();
         let can_add = true;
         self.places
-            .put(Path::new("/"), Place::Host { source, can_add });
+            .put(c"/".into(), Place::Host { source, can_add });
         self.keep(opened);
         if mode == RootMode::Overlay {
-            self.grants.write(Path::new("/"), true)?;
+            self.grants.write(c"/".into(), true);
         }
         // Its own device nodes are dead, and none of the sandbox's business.
-        self.folder(Path::new("/dev"), 0o755)?;
+        self.folder(c"/dev", 0o755);
         self.steps.push(Step::Tmpfs {
-            path: c_string("path", "/dev")?,
-            options: c_string("option", "mode=755,size=64k")?,
+            path: c"/dev".into(),
+            options: c"mode=755,size=64k".into(),
             attr: MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC,
         });
-        self.places.put(Path::new("/dev"), Place::Memory);
-        self.folder(Path::new("/run"), 0o755)
+        self.places.put(c"/dev".into(), Place::Memory);
+        self.folder(c"/run", 0o755);
+        Ok(())
     }
 
     /// Puts the layer in a folder of the host. On the disk the program is an id
@@ -75,8 +77,8 @@ impl Builder<'_> {
         let program = self.ids.outside;
         let keeper = self.host.keeper.filter(|_id| mapped);
         let kept = KeptLayer {
-            path: opened.path.clone(),
-            over: image.path.clone(),
+            path: opened.path.as_path().to_owned(),
+            over: image.path.as_path().to_owned(),
             mode: image.mode(),
             owner: match keeper {
                 Some(id) => Some((id, id)),
@@ -94,7 +96,7 @@ impl Builder<'_> {
         overlay.options = c_string("option", options(true, user_xattr))?;
         let ids = keeper.map(|id| self.swap_ids((id, id), program));
         self.takes.push(Step::Take {
-            source: opened.source()?,
+            source: opened.source(),
             attr: MountAttr::NOSUID | MountAttr::NODEV,
             recursive: false,
             ids,
@@ -108,46 +110,53 @@ impl Builder<'_> {
     /// the user asks for goes above what it has.
     pub(super) fn etc_of_image(&mut self, sandbox: &Isolation) -> Result<(), LaunchError> {
         let (passwd, group) = self.accounts();
-        self.provide("/etc/passwd", passwd, false)?;
-        self.provide("/etc/group", group, false)?;
+        self.provide(c"/etc/passwd", passwd, false);
+        self.provide(c"/etc/group", group, false);
         let asked = !sandbox.hosts.is_empty();
-        self.provide("/etc/hosts", super::base::hosts(sandbox), asked)?;
-        let path = Path::new("/etc/resolv.conf");
+        self.provide(c"/etc/hosts", super::base::hosts(sandbox), asked);
         if let Some(nameserver) = sandbox.nameserver {
-            let content = format!("nameserver {nameserver}\n");
-            return self.provide("/etc/resolv.conf", content, true);
+            self.provide(
+                c"/etc/resolv.conf",
+                format!("nameserver {nameserver}\n"),
+                true,
+            );
+            return Ok(());
         }
         // Whatever the image has there names servers of another network.
-        let real = path.canonicalize().ok().filter(|real| real.is_file());
+        let path = CPath::from(c"/etc/resolv.conf");
+        let real = path.as_path().canonicalize().ok();
+        let real = real.filter(|real| real.is_file());
         if let (Network::Host, Some(real)) = (sandbox.network, real) {
-            self.provide("/etc/resolv.conf", "", true)?;
-            let source = Source::Path(c_string("path", real)?);
-            self.bind(source, path, false, READ_ONLY, None)?;
+            self.provide(c"/etc/resolv.conf", "", true);
+            let source = Source::Path(CPath::new(&real)?);
+            self.bind(source, path, false, READ_ONLY, None);
         }
         Ok(())
     }
 
-    fn provide(
-        &mut self,
-        path: &str,
-        content: impl Into<Vec<u8>>,
-        replace: bool,
-    ) -> Result<(), LaunchError> {
-        self.folder(Path::new("/etc"), 0o755)?;
+    fn provide(&mut self, path: &'static CStr, content: impl Into<Vec<u8>>, replace: bool) {
+        self.folder(c"/etc", 0o755);
         self.steps.push(Step::Provide {
-            path: c_string("path", path)?,
+            path: path.into(),
             content: content.into(),
             replace,
         });
-        Ok(())
     }
 
     /// Where a program in an image starts: nothing of the host is shown that
     /// was not asked for.
-    pub(super) fn current_dir_of_image(&self, asked: Option<&Path>) -> OsString {
-        let current = self.host.current_dir.as_deref();
-        let shown =
-            current.filter(|current| self.shown.iter().any(|shown| current.starts_with(shown)));
-        asked.or(shown).unwrap_or(Path::new("/")).into()
+    pub(super) fn current_dir_of_image(
+        &self,
+        asked: Option<&Path>,
+    ) -> Result<CString, LaunchError> {
+        if let Some(asked) = asked {
+            return c_string("path", asked);
+        }
+        let shown = self
+            .host
+            .current_dir
+            .as_ref()
+            .filter(|current| current.is_in_any(&self.shown));
+        Ok(shown.map_or(c"/", |shown| shown).to_owned())
     }
 }

@@ -11,19 +11,19 @@ mod tools;
 mod volumes;
 mod workspace;
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use self::builder::Builder;
 use crate::confine::{self, Confinement};
+use crate::cpath::CPath;
 use crate::error::LaunchError;
 use crate::host::{self, Host};
 use crate::ids::Identity;
 use crate::isolation::{Isolation, RootMode};
 use crate::overlay::{KeptLayer, Layers};
 use crate::plan::{IdMaps, MAX_TREES, Step};
-use crate::strings::c_string;
 
 /// The parts of a plan that make a sandbox.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct Layout {
     pub(crate) mount_ids: Vec<IdMaps>,
     pub(crate) held: Held,
     /// The program's home folder.
-    pub(crate) home: PathBuf,
+    pub(crate) home: CPath,
     /// The programs are not the host's.
     pub(crate) is_image: bool,
 }
@@ -63,12 +63,11 @@ pub(crate) fn plan(
     program: &OsStr,
     current_dir: Option<&Path>,
 ) -> Result<Layout, LaunchError> {
-    let home = home(host);
-    let mut build = Builder::new(host, identity, &home);
+    let mut build = Builder::new(host, identity, home(host));
     build.memory = build.memory.min(sandbox.memory.unwrap_or(u64::MAX));
     match &sandbox.rootfs {
         None => {
-            build.base()?;
+            build.base();
             build.etc(sandbox)?;
         }
         Some((source, mode)) => {
@@ -77,7 +76,7 @@ pub(crate) fn plan(
         }
     }
     build.devices()?;
-    build.proc(sandbox.nested)?;
+    build.proc(sandbox.nested);
     build.private_folders()?;
     // The host's root is let go late, and yet before a path leads through
     // anything that others than root can write to: until then `..` leads there.
@@ -93,14 +92,14 @@ pub(crate) fn plan(
             build.tools(program)?;
             build.current_dir(current_dir)?
         }
-        Some(_) => build.current_dir_of_image(current_dir),
+        Some(_) => build.current_dir_of_image(current_dir)?,
     };
     build.grants(sandbox)?;
     if sandbox.rootfs.is_some() {
-        build.steps.push(Step::Seal(c_string("path", "/dev")?));
+        build.steps.push(Step::Seal(c"/dev".into()));
     }
     if !matches!(sandbox.rootfs, Some((_, RootMode::Overlay))) {
-        build.steps.push(Step::Seal(c_string("path", "/")?));
+        build.steps.push(Step::Seal(c"/".into()));
     }
 
     let mut confinement = confine::plan(sandbox, identity, host)?;
@@ -120,7 +119,7 @@ pub(crate) fn plan(
     init.append(&mut build.steps);
 
     let mut steps = std::mem::take(&mut confinement.program);
-    steps.push(Step::Chdir(c_string("path", folder)?));
+    steps.push(Step::Chdir(folder));
     steps.append(&mut confinement.finish);
     if sandbox.landlock && !sandbox.nested {
         steps.extend(build.grants.steps()?);
@@ -138,23 +137,25 @@ pub(crate) fn plan(
         confinement,
         mount_ids: build.mount_ids,
         held: build.held,
-        home,
+        home: build.home,
         is_image: sandbox.rootfs.is_some(),
     })
 }
 
 /// Where the private home folder goes: where the user's is, so that paths in
 /// configuration files hold, unless that would cover something else.
-fn home(host: &Host) -> PathBuf {
-    const TAKEN: &[&str] = &["/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var"];
+fn home(host: &Host) -> CPath {
+    const TAKEN: &[&CStr] = &[
+        c"/dev", c"/etc", c"/proc", c"/run", c"/sys", c"/tmp", c"/var",
+    ];
     host.home
         .clone()
         .filter(|home| {
-            home.is_absolute()
-                && home.components().count() > 1
-                && home.components().all(|part| part != Component::ParentDir)
+            let mut parts = home.as_path().components();
+            !home.is_root()
+                && parts.all(|part| part != Component::ParentDir)
                 && !host::is_system(home)
-                && !host::is_in(home, TAKEN)
+                && !home.is_in_any(TAKEN)
         })
-        .unwrap_or_else(|| PathBuf::from("/home/user"))
+        .unwrap_or_else(|| c"/home/user".into())
 }

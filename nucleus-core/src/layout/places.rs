@@ -2,12 +2,12 @@
 //! is there, or to a place that can be made, or is refused before anything
 //! happens.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::collections::VecDeque;
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::cpath::{CPath, below};
 use crate::error::TargetError;
 use crate::host::{self, Node};
 
@@ -19,57 +19,51 @@ pub(super) enum Place {
     /// A folder of the host, and whatever is in it there.
     Host {
         /// Its path on the host.
-        source: PathBuf,
+        source: CPath,
         /// What is added goes to a layer above it.
         can_add: bool,
     },
     File,
-    Link(PathBuf),
+    Link(CString),
 }
 
-/// The planned sandbox, by path. The paths are kept as text, which is compared
-/// many times faster: a start has a hundred of them.
-#[derive(Debug, Default)]
-pub(super) struct Places(BTreeMap<OsString, Place>);
+/// The planned sandbox: what is put where, one after the other. What was put
+/// last at a path, or above it, is what is there.
+#[derive(Debug)]
+pub(super) struct Places(Vec<(CPath, Place)>);
 
 /// What a path leads to.
 enum Found {
     Folder,
     File,
-    Link(PathBuf),
+    Link(CString),
     /// Nothing yet, where a step can make it.
     Room,
     /// Nothing, in this folder of the host.
-    Nothing(PathBuf),
+    Nothing(CPath),
 }
 
 impl Places {
-    /// Something new at a path; it covers what was there.
-    pub(super) fn put(&mut self, path: &Path, place: Place) {
-        let path = plain(path);
-        // Those below come one after the other.
-        let mut folder = path.to_os_string();
-        folder.push("/");
-        while let Some((next, _place)) = self.0.range::<OsString, _>(&folder..).next()
-            && next.as_bytes().starts_with(folder.as_bytes())
-        {
-            let below = next.clone();
-            self.0.remove(&below);
-        }
-        self.0.insert(path.into_owned(), place);
+    pub(super) fn new() -> Self {
+        // As many as the default sandbox has.
+        Self(Vec::with_capacity(64))
     }
 
-    /// Whether a folder must be made at a path, or may be one without harm; it
-    /// is there from now on.
-    pub(super) fn make(&mut self, path: &Path) -> bool {
-        match self.at(path) {
-            Found::Folder => false,
-            Found::Room => {
-                self.0.insert(plain(path).into_owned(), Place::Memory);
-                true
-            }
-            // A link of an image may lead to one.
-            Found::File | Found::Link(_) | Found::Nothing(_) => true,
+    /// Something new at a path; it covers what was there.
+    pub(super) fn put(&mut self, path: CPath, place: Place) {
+        self.0.push((path, place));
+    }
+
+    /// Whether a folder must be made at a path, or may be one without harm.
+    pub(super) fn lacks_folder(&self, path: &[u8]) -> bool {
+        // A link of an image may lead to one.
+        !matches!(self.at(path), Found::Folder)
+    }
+
+    /// A folder that is made at a path, if there is nothing.
+    pub(super) fn make(&mut self, path: CPath) {
+        if matches!(self.at(path.to_bytes()), Found::Room) {
+            self.put(path, Place::Memory);
         }
     }
 
@@ -102,8 +96,9 @@ impl Places {
                     path: asked.to_owned(),
                 });
             }
-            match self.at(&next) {
+            match self.at(next.as_os_str().as_bytes()) {
                 Found::Link(target) => {
+                    let target = Path::new(OsStr::from_bytes(target.to_bytes()));
                     links_left -= 1;
                     if links_left == 0 {
                         return Err(links());
@@ -111,7 +106,7 @@ impl Places {
                     if target.is_absolute() {
                         current = PathBuf::from("/");
                     }
-                    for part in parts(&target).into_iter().rev() {
+                    for part in parts(target).into_iter().rev() {
                         rest.push_front(part);
                     }
                     continue;
@@ -132,7 +127,7 @@ impl Places {
                         what,
                         path: asked.to_owned(),
                         missing: next,
-                        folder,
+                        folder: folder.as_path().to_owned(),
                     });
                 }
                 Found::File | Found::Folder | Found::Room => {}
@@ -145,32 +140,25 @@ impl Places {
         }
     }
 
-    fn get(&self, path: &Path) -> Option<&Place> {
-        self.0.get(&*plain(path))
-    }
-
-    fn at(&self, path: &Path) -> Found {
-        if path.parent().is_none() {
+    fn at(&self, path: &[u8]) -> Found {
+        if path == b"/" {
             return Found::Folder;
         }
-        match self.get(path) {
-            Some(Place::Memory | Place::Host { .. }) => return Found::Folder,
-            Some(Place::File) => return Found::File,
-            Some(Place::Link(target)) => return Found::Link(target.clone()),
-            None => {}
-        }
-        let above = path.ancestors().skip(1).find_map(|above| {
-            let place = self.get(above)?;
-            Some((path.strip_prefix(above).ok()?, place))
-        });
-        let Some((rest, Place::Host { source, can_add })) = above else {
-            return Found::Room;
+        let last = self.0.iter().rev();
+        let mut last = last.filter_map(|(at, place)| Some((below(path, at.to_bytes())?, place)));
+        let (source, can_add, rest) = match last.next() {
+            None => return Found::Room,
+            Some((b"", Place::Memory | Place::Host { .. })) => return Found::Folder,
+            Some((b"", Place::File)) => return Found::File,
+            Some((b"", Place::Link(target))) => return Found::Link(target.clone()),
+            Some((rest, Place::Host { source, can_add })) => (source, *can_add, rest),
+            Some(_) => return Found::Room,
         };
         match host::node(&source.join(rest)) {
             Some(Node::Folder) => Found::Folder,
             Some(Node::File) => Found::File,
             Some(Node::Link(target)) => Found::Link(target),
-            None if *can_add => Found::Room,
+            None if can_add => Found::Room,
             None => Found::Nothing(source.clone()),
         }
     }
@@ -181,17 +169,6 @@ fn kind(what: &'static str, path: &Path, is_folder: bool) -> TargetError {
         what,
         path: path.to_owned(),
         is_folder,
-    }
-}
-
-/// A path as text without what [`Path`] passes over when it compares.
-fn plain(path: &Path) -> Cow<'_, OsStr> {
-    let text = path.as_os_str();
-    let mut parts = text.as_bytes().split(|&byte| byte == b'/').skip(1);
-    if parts.any(|part| part.is_empty() || part == b".") {
-        Cow::Owned(path.components().collect::<PathBuf>().into())
-    } else {
-        Cow::Borrowed(text)
     }
 }
 
@@ -250,16 +227,16 @@ mod tests {
         fs::create_dir_all(host.join("bin")).unwrap();
         fs::write(host.join("bin/true"), "").unwrap();
         symlink("bin", host.join("sbin")).unwrap();
-        let mut places = Places::default();
-        let source = host.to_owned();
+        let mut places = Places::new();
+        let source = CPath::new(host).unwrap();
         let can_add = false;
-        places.put(Path::new("/usr"), Place::Host { source, can_add });
-        places.put(Path::new("/bin"), Place::Link("usr/bin".into()));
-        places.put(Path::new("/loop"), Place::Link("/loop".into()));
-        places.put(Path::new("/up"), Place::Link("..".into()));
-        places.put(Path::new("/dev/fd"), Place::Link("/proc/self/fd".into()));
-        places.put(Path::new("/etc/passwd"), Place::File);
-        places.put(Path::new("/tmp"), Place::Memory);
+        places.put(c"/usr".into(), Place::Host { source, can_add });
+        places.put(c"/bin".into(), Place::Link(c"usr/bin".into()));
+        places.put(c"/loop".into(), Place::Link(c"/loop".into()));
+        places.put(c"/up".into(), Place::Link(c"..".into()));
+        places.put(c"/dev/fd".into(), Place::Link(c"/proc/self/fd".into()));
+        places.put(c"/etc/passwd".into(), Place::File);
+        places.put(c"/tmp".into(), Place::Memory);
         places
     }
 
@@ -317,15 +294,20 @@ mod tests {
     fn what_is_covered_is_forgotten() {
         let host = tempfile::tempdir().unwrap();
         let mut places = places(host.path());
-        let (source, can_add) = (host.path().to_owned(), false);
-        places.put(Path::new("/etc"), Place::Host { source, can_add });
+        let source = CPath::new(host.path()).unwrap();
+        let can_add = false;
+        places.put(c"/etc".into(), Place::Host { source, can_add });
         let error = places.target("volume", Path::new("/etc/passwd"), false);
         assert!(matches!(error, Err(TargetError::Missing { .. })));
-        places.put(Path::new("/tmp/a/b"), Place::File);
-        places.put(Path::new("/tmp2"), Place::File);
-        places.put(Path::new("//tmp/./a/"), Place::Memory);
-        assert!(matches!(places.at(Path::new("/tmp/a/b")), Found::Room));
-        assert!(matches!(places.at(Path::new("/tmp/a")), Found::Folder));
-        assert!(matches!(places.at(Path::new("/tmp2")), Found::File));
+        places.put(c"/tmp/a/b".into(), Place::File);
+        assert!(matches!(places.at(b"/tmp/a/b"), Found::File));
+        places.put(c"/tmp2".into(), Place::File);
+        places.put(c"/tmp/a".into(), Place::Memory);
+        assert!(matches!(places.at(b"/tmp/a/b"), Found::Room));
+        assert!(matches!(places.at(b"/tmp/a"), Found::Folder));
+        assert!(matches!(places.at(b"/tmp2"), Found::File));
+        places.put(c"/".into(), Place::Memory);
+        assert!(matches!(places.at(b"/tmp2"), Found::Room));
+        assert!(matches!(places.at(b"/"), Found::Folder));
     }
 }

@@ -6,11 +6,11 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::builder::Builder;
+use crate::cpath::CPath;
 use crate::error::{LaunchError, SourceError};
 use crate::plan::Step;
 use crate::secret::{MAX_SIZE, Secret};
 use crate::stdio::above_streams;
-use crate::strings::c_string;
 
 impl Builder<'_> {
     /// Opens what the user wants to keep secret.
@@ -33,14 +33,13 @@ impl Builder<'_> {
         Ok(above_streams(OwnedFd::from(file)).map_err(|errno| failed(errno.into()))?)
     }
 
-    pub(super) fn secret(&mut self, secret: OwnedFd, target: &Path) -> Result<(), LaunchError> {
-        self.file(target, "")?;
+    pub(super) fn secret(&mut self, secret: OwnedFd, target: CPath) {
+        self.file(target.clone(), "");
         self.steps.push(Step::Secret(Secret {
             number: self.held.secrets.len(),
-            target: c_string("path", target)?,
+            target,
             owner: self.ids.of_mounts(),
         }));
         self.held.secrets.push(secret);
-        Ok(())
     }
 }

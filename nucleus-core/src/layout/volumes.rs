@@ -1,8 +1,7 @@
 //! What of the host the user wants the program to see, and folders in memory.
 
-use std::path::Path;
-
 use super::builder::{Builder, READ_ONLY};
+use crate::cpath::CPath;
 use crate::error::LaunchError;
 use crate::ids::{IdRange, Maker, inward};
 use crate::isolation::{Access, Tmpfs};
@@ -14,23 +13,23 @@ impl Builder<'_> {
         &mut self,
         opened: Opened,
         access: Access,
-        target: &Path,
+        target: CPath,
     ) -> Result<(), LaunchError> {
-        let (source, is_folder) = (opened.source()?, opened.is_folder());
+        let (source, is_folder) = (opened.source(), opened.is_folder());
         match access {
-            Access::ReadOnly => self.bind(source, target, is_folder, READ_ONLY, None)?,
+            Access::ReadOnly => self.bind(source, target, is_folder, READ_ONLY, None),
             Access::ReadWrite => {
                 let attr = MountAttr::NOSUID | MountAttr::NODEV;
                 let ids = self.owner_becomes_program(&opened)?;
-                self.bind(source, target, is_folder, attr, ids)?;
-                self.grants.write(target, is_folder)?;
+                self.bind(source, target.clone(), is_folder, attr, ids);
+                self.grants.write(target, is_folder);
             }
         }
         self.keep(opened);
         Ok(())
     }
 
-    pub(super) fn tmpfs(&mut self, tmpfs: &Tmpfs, target: &Path) -> Result<(), LaunchError> {
+    pub(super) fn tmpfs(&mut self, tmpfs: &Tmpfs, target: CPath) -> Result<(), LaunchError> {
         let options = self.owned("mode=755");
         let size = tmpfs.size.unwrap_or_else(|| self.share(20));
         self.memory(target, &options, MountAttr::empty(), size)
@@ -51,7 +50,7 @@ impl Builder<'_> {
                 return Ok(None);
             }
             return Err(LaunchError::GrantOfAnother {
-                path: source.path.clone(),
+                path: source.path.as_path().to_owned(),
                 owner: owner.0,
                 program,
             });

@@ -1,5 +1,6 @@
 //! Folders of the host under a writable layer in memory.
 
+use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::builder::{Builder, READ_ONLY};
 use super::places::Place;
+use crate::cpath::CPath;
 use crate::error::LaunchError;
 use crate::ids::inward;
 use crate::overlay::{
@@ -21,20 +23,21 @@ impl Builder<'_> {
     pub(super) fn copy_on_write(
         &mut self,
         opened: Opened,
-        target: &Path,
+        target: CPath,
     ) -> Result<(), LaunchError> {
         let ids = self.owner_and_program_swap(&opened)?;
-        self.folder(target, 0o755)?;
+        self.folder(target.clone(), 0o755);
         let owner = self.owner_of_changes(&opened, ids);
         let as_root = self.ids.maker.mounts_as_root();
         let has_attributes = self.can_mark("workspace", &opened)?;
         let attributes = given_attributes(&opened, as_root, has_attributes);
-        let mut overlay = self.lay_over(&opened, target, ids)?;
+        let mut overlay = self.lay_over(&opened, &target, ids)?;
         overlay.attributes = as_layered(&attributes, &owner);
         self.steps.push(Step::Overlay(overlay));
         let (source, can_add) = (opened.path.clone(), false);
-        self.places.put(target, Place::Host { source, can_add });
-        self.grants.write(target, true)?;
+        self.places
+            .put(target.clone(), Place::Host { source, can_add });
+        self.grants.write(target, true);
         self.held.layers = Some(Layers {
             owner,
             user_xattr: !as_root,
@@ -72,7 +75,7 @@ impl Builder<'_> {
         }
         Err(LaunchError::NoMarks {
             what,
-            path: lower.path.clone(),
+            path: lower.path.as_path().to_owned(),
         })
     }
 
@@ -81,7 +84,7 @@ impl Builder<'_> {
         what: &'static str,
         path: &Path,
     ) -> Result<Opened, LaunchError> {
-        let opened = self.open(what, path)?;
+        let opened = Opened::open(what, path)?;
         if opened.is_folder() {
             return Ok(opened);
         }
@@ -96,7 +99,7 @@ impl Builder<'_> {
     pub(super) fn lay_over(
         &mut self,
         lower: &Opened,
-        target: &Path,
+        target: &CStr,
         ids: Option<usize>,
     ) -> Result<Overlay, LaunchError> {
         let as_root = self.ids.maker.mounts_as_root();
@@ -108,14 +111,14 @@ impl Builder<'_> {
         };
         let number = self.takes.len();
         self.takes.push(Step::Take {
-            source: lower.source()?,
+            source: lower.source(),
             attr: READ_ONLY,
             recursive: false,
             ids,
         });
         Ok(Overlay {
             lower: number,
-            target: c_string("path", target)?,
+            target: target.to_owned(),
             mode: lower.mode(),
             owner,
             memory: c_string("option", format!("mode=700,size={}", self.share(50)))?,
