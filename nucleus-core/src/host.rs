@@ -5,9 +5,10 @@ use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::FileType;
+use rustix::fs::{CWD, FileType};
 
 use crate::cpath::CPath;
 
@@ -228,11 +229,18 @@ fn nodes(paths: &[&'static CStr]) -> Vec<(CPath, Node)> {
     nodes.collect()
 }
 
+/// The longest path that the kernel takes, `include/uapi/linux/limits.h`.
+const PATH_MAX: usize = 4096;
+
 /// What is at a path; `None` for nothing, and for what cannot be looked at.
 pub(crate) fn node(path: &CStr) -> Option<Node> {
     let stat = rustix::fs::lstat(path).ok()?;
     Some(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Symlink => Node::Link(rustix::fs::readlink(path, Vec::new()).ok()?),
+        FileType::Symlink => {
+            let mut room = [MaybeUninit::uninit(); PATH_MAX];
+            let (target, _rest) = rustix::fs::readlinkat_raw(CWD, path, &mut room).ok()?;
+            Node::Link(CString::new(&*target).ok()?)
+        }
         FileType::Directory => Node::Folder,
         _ => Node::File,
     })

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 
 use super::Held;
-use super::places::{Place, Places};
+use super::places::{Found, Place, Places};
 use crate::cpath::{CPath, above};
 use crate::error::LaunchError;
 use crate::host::{Host, Node};
@@ -44,8 +44,8 @@ impl<'a> Builder<'a> {
             ids,
             home,
             memory: host.memory,
-            takes: Vec::new(),
-            steps: Vec::new(),
+            takes: Vec::with_capacity(64),
+            steps: Vec::with_capacity(128),
             grants: Grants::new(host.landlock_abi),
             mount_ids: Vec::new(),
             held: Held::default(),
@@ -57,20 +57,24 @@ impl<'a> Builder<'a> {
     /// Makes a folder and those above it.
     pub(super) fn folder(&mut self, path: impl Into<CPath>, mode: u32) {
         let path = path.into();
-        if !self.places.lacks_folder(path.to_bytes()) {
+        let found = self.places.at(path.to_bytes());
+        if found == Found::Folder {
             return;
         }
         self.folder_above(&path);
-        self.places.make(path.clone());
+        // A link of an image may lead to a folder.
+        if found == Found::Room {
+            self.places.put(path.clone(), Place::Memory);
+        }
         self.steps.push(Step::MakeDir { path, mode });
     }
 
     fn folder_above(&mut self, path: &CPath) {
-        // Mostly it is there already.
-        let is_lacking =
-            above(path.to_bytes()).is_some_and(|above| self.places.lacks_folder(above));
-        if is_lacking && let Some(parent) = path.parent() {
-            self.folder(parent, 0o755);
+        let is_there = |above| self.places.at(above) == Found::Folder;
+        if !above(path.to_bytes()).is_none_or(is_there)
+            && let Some(folder) = path.parent()
+        {
+            self.folder(folder, 0o755);
         }
     }
 

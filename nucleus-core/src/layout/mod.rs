@@ -109,7 +109,8 @@ pub(crate) fn plan(
             most: MAX_TREES,
         });
     }
-    let mut init = std::mem::take(&mut confinement.init);
+    let mut init = Vec::with_capacity(build.takes.len() + build.steps.len() + 16);
+    init.append(&mut confinement.init);
     init.append(&mut build.takes);
     init.append(&mut confinement.leave);
     init.push(Step::EnterRoot);

@@ -33,7 +33,8 @@ pub(super) enum Place {
 pub(super) struct Places(Vec<(CPath, Place)>);
 
 /// What a path leads to.
-enum Found {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
     Folder,
     File,
     Link(CString),
@@ -52,19 +53,6 @@ impl Places {
     /// Something new at a path; it covers what was there.
     pub(super) fn put(&mut self, path: CPath, place: Place) {
         self.0.push((path, place));
-    }
-
-    /// Whether a folder must be made at a path, or may be one without harm.
-    pub(super) fn lacks_folder(&self, path: &[u8]) -> bool {
-        // A link of an image may lead to one.
-        !matches!(self.at(path), Found::Folder)
-    }
-
-    /// A folder that is made at a path, if there is nothing.
-    pub(super) fn make(&mut self, path: CPath) {
-        if matches!(self.at(path.to_bytes()), Found::Room) {
-            self.put(path, Place::Memory);
-        }
     }
 
     /// Where `asked` leads, links of the sandbox followed, once it is sure
@@ -140,27 +128,42 @@ impl Places {
         }
     }
 
-    fn at(&self, path: &[u8]) -> Found {
+    /// What an absolute path without needless parts leads to.
+    pub(super) fn at(&self, path: &[u8]) -> Found {
         if path == b"/" {
             return Found::Folder;
         }
-        let last = self.0.iter().rev();
-        let mut last = last.filter_map(|(at, place)| Some((below(path, at.to_bytes())?, place)));
-        let (source, can_add, rest) = match last.next() {
-            None => return Found::Room,
-            Some((b"", Place::Memory | Place::Host { .. })) => return Found::Folder,
-            Some((b"", Place::File)) => return Found::File,
-            Some((b"", Place::Link(target))) => return Found::Link(target.clone()),
-            Some((rest, Place::Host { source, can_add })) => (source, *can_add, rest),
-            Some(_) => return Found::Room,
-        };
-        match host::node(&source.join(rest)) {
-            Some(Node::Folder) => Found::Folder,
-            Some(Node::File) => Found::File,
-            Some(Node::Link(target)) => Found::Link(target),
-            None if can_add => Found::Room,
-            None => Found::Nothing(source.clone()),
+        for (at, place) in self.0.iter().rev() {
+            let at = at.to_bytes();
+            if at.len() > path.len() {
+                // What is put below it needs it to be a folder.
+                if below(at, path).is_some() {
+                    return Found::Folder;
+                }
+            } else if let Some(rest) = below(path, at) {
+                return match place {
+                    Place::Host { source, can_add } if !rest.is_empty() => {
+                        on_host(source, *can_add, rest)
+                    }
+                    _ if !rest.is_empty() => Found::Room,
+                    Place::Memory | Place::Host { .. } => Found::Folder,
+                    Place::File => Found::File,
+                    Place::Link(target) => Found::Link(target.clone()),
+                };
+            }
         }
+        Found::Room
+    }
+}
+
+/// What there is in a folder of the host.
+fn on_host(folder: &CPath, can_add: bool, name: &[u8]) -> Found {
+    match host::node(&folder.join(name)) {
+        Some(Node::Folder) => Found::Folder,
+        Some(Node::File) => Found::File,
+        Some(Node::Link(target)) => Found::Link(target),
+        None if can_add => Found::Room,
+        None => Found::Nothing(folder.clone()),
     }
 }
 
