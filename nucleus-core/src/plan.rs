@@ -222,9 +222,9 @@ pub(crate) enum Step {
     /// Copy a file that only the program may read.
     Secret(Secret),
     /// Lay a writable layer in memory over what was taken, and make it the root.
-    EnterImage(Overlay),
+    EnterImage(Box<Overlay>),
     /// Lay a writable layer in memory over what was taken.
-    Overlay(Overlay),
+    Overlay(Box<Overlay>),
     /// Mount an empty tmpfs.
     Tmpfs {
         path: CPath,
@@ -387,18 +387,12 @@ impl fmt::Display for Step {
             Self::Symlink { target, path } => write!(f, "link {path:?} to {target:?}"),
             Self::Place { tree, path } => write!(f, "place tree {tree} at {path:?}"),
             Self::Secret(Secret { target, .. }) => write!(f, "copy a secret to {target:?}"),
-            Self::EnterImage(Overlay {
-                lower,
-                kept: Some(kept),
-                ..
-            }) => {
-                write!(
-                    f,
-                    "enter tree {lower} as the root, under the layer in tree {kept}"
-                )
-            }
-            Self::EnterImage(Overlay { lower, .. }) => {
-                write!(f, "enter tree {lower} as the root, under a layer in memory")
+            Self::EnterImage(overlay) => {
+                write!(f, "enter tree {} as the root, under ", overlay.lower)?;
+                match overlay.kept {
+                    Some(kept) => write!(f, "the layer in tree {kept}"),
+                    None => f.write_str("a layer in memory"),
+                }
             }
             Self::Provide {
                 path,
@@ -412,7 +406,8 @@ impl fmt::Display for Step {
                 };
                 write!(f, "write file {path:?} ({} bytes){when}", content.len())
             }
-            Self::Overlay(Overlay { lower, target, .. }) => {
+            Self::Overlay(overlay) => {
+                let (lower, target) = (overlay.lower, &overlay.target);
                 write!(
                     f,
                     "lay a writable layer in memory over tree {lower}, at {target:?}"

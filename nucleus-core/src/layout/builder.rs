@@ -70,8 +70,8 @@ impl<'a> Builder<'a> {
     }
 
     fn folder_above(&mut self, path: &CPath) {
-        let is_there = |above| self.places.at(above) == Found::Folder;
-        if !above(path.to_bytes()).is_none_or(is_there)
+        let is_lacking = |above| !self.places.has_folder(above);
+        if above(path.to_bytes()).is_some_and(is_lacking)
             && let Some(folder) = path.parent()
         {
             self.folder(folder, 0o755);

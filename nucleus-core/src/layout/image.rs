@@ -42,7 +42,7 @@ impl Builder<'_> {
         if let (RootMode::Overlay, Some(upper)) = (mode, upper) {
             self.keep_upper(&mut overlay, upper, &opened, ids.is_some())?;
         }
-        self.steps.push(Step::EnterImage(overlay));
+        self.steps.push(Step::EnterImage(Box::new(overlay)));
         let source = opened.path.clone();
         let can_add = true;
         self.places

@@ -7,7 +7,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::cpath::{CPath, below};
+use crate::cpath::{CPath, above, below};
 use crate::error::TargetError;
 use crate::host::{self, Node};
 
@@ -128,31 +128,28 @@ impl Places {
         }
     }
 
+    /// Whether a folder that something is put in need not be made.
+    pub(super) fn has_folder(&self, path: &[u8]) -> bool {
+        // Most things go where the last one went, which needed the folder too.
+        let last = self.0.last();
+        last.and_then(|(last, _place)| above(last.to_bytes())) == Some(path)
+            || self.at(path) == Found::Folder
+    }
+
     /// What an absolute path without needless parts leads to.
     pub(super) fn at(&self, path: &[u8]) -> Found {
         if path == b"/" {
             return Found::Folder;
         }
-        for (at, place) in self.0.iter().rev() {
-            let at = at.to_bytes();
-            if at.len() > path.len() {
-                // What is put below it needs it to be a folder.
-                if below(at, path).is_some() {
-                    return Found::Folder;
-                }
-            } else if let Some(rest) = below(path, at) {
-                return match place {
-                    Place::Host { source, can_add } if !rest.is_empty() => {
-                        on_host(source, *can_add, rest)
-                    }
-                    _ if !rest.is_empty() => Found::Room,
-                    Place::Memory | Place::Host { .. } => Found::Folder,
-                    Place::File => Found::File,
-                    Place::Link(target) => Found::Link(target.clone()),
-                };
-            }
+        let mut last = self.0.iter().rev();
+        let last = last.find_map(|(at, place)| Some((below(path, at.to_bytes())?, place)));
+        match last {
+            Some((b"", Place::Memory | Place::Host { .. })) => Found::Folder,
+            Some((b"", Place::File)) => Found::File,
+            Some((b"", Place::Link(target))) => Found::Link(target.clone()),
+            Some((rest, Place::Host { source, can_add })) => on_host(source, *can_add, rest),
+            Some(_) | None => Found::Room,
         }
-        Found::Room
     }
 }
 

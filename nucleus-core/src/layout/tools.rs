@@ -25,12 +25,12 @@ impl Builder<'_> {
             }
             _ => None,
         };
-        let of_program = absolute
-            .filter(|path| path.is_file())
-            .and_then(|path| path.parent()?.canonicalize().ok());
-        if let Some(folder) = of_program {
+        if let Some(path) = absolute
+            && let Some(folder) = path.parent()
+            && let Ok(folder) = folder.canonicalize()
+        {
             let folder = CPath::new(&folder)?;
-            if !host::is_system(&folder) {
+            if !host::is_system(&folder) && path.is_file() {
                 folders.push(host::installation(folder, home));
             }
         }

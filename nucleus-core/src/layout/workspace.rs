@@ -33,7 +33,7 @@ impl Builder<'_> {
         let attributes = given_attributes(&opened, as_root, has_attributes);
         let mut overlay = self.lay_over(&opened, &target, ids)?;
         overlay.attributes = as_layered(&attributes, &owner);
-        self.steps.push(Step::Overlay(overlay));
+        self.steps.push(Step::Overlay(Box::new(overlay)));
         let (source, can_add) = (opened.path.clone(), false);
         self.places
             .put(target.clone(), Place::Host { source, can_add });
