@@ -94,6 +94,16 @@ const ETC: &[&CStr] = &[
     c"/etc/xml",
 ];
 
+/// The devices that every program may use.
+pub(crate) const DEVICES: [&CStr; 6] = [
+    c"/dev/full",
+    c"/dev/null",
+    c"/dev/random",
+    c"/dev/tty",
+    c"/dev/urandom",
+    c"/dev/zero",
+];
+
 /// As container engines mask them.
 const SENSITIVE_PROC: &[&CStr] = &[
     c"/proc/acpi",

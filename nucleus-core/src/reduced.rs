@@ -129,24 +129,13 @@ fn grants(
         grants.execute(path.clone());
     }
     let looked_up = LOOKED_UP.iter().map(|path| CPath::from(*path));
-    for path in host
-        .etc
-        .iter()
-        .map(|(path, _node)| path.clone())
-        .chain(looked_up)
-    {
+    let etc = host.etc.iter().map(|(path, _node)| path.clone());
+    for path in etc.chain(looked_up) {
         if path.as_path().exists() {
             grants.read(path);
         }
     }
-    for device in [
-        c"/dev/full",
-        c"/dev/null",
-        c"/dev/random",
-        c"/dev/tty",
-        c"/dev/urandom",
-        c"/dev/zero",
-    ] {
+    for device in host::DEVICES {
         grants.devices(device);
     }
     grants.read(c"/proc".into());

@@ -2,21 +2,14 @@
 
 use super::builder::Builder;
 use crate::error::LaunchError;
-use crate::host::Node;
+use crate::host::{DEVICES, Node};
 use crate::plan::{MountAttr, Step};
 use crate::source::Source;
 
 impl Builder<'_> {
     /// The devices that every program may use, and a folder for terminals.
     pub(super) fn devices(&mut self) -> Result<(), LaunchError> {
-        for path in [
-            c"/dev/full",
-            c"/dev/null",
-            c"/dev/random",
-            c"/dev/tty",
-            c"/dev/urandom",
-            c"/dev/zero",
-        ] {
+        for path in DEVICES {
             let attr = MountAttr::NOSUID | MountAttr::NOEXEC;
             let source = Source::Path(path.into());
             self.bind(source, path.into(), false, attr, None);

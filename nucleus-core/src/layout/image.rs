@@ -6,6 +6,7 @@
 //! may not write, the whole is made read-only in the end.
 
 use std::ffi::{CStr, CString};
+use std::ops::Deref;
 use std::path::Path;
 
 use super::builder::{Builder, READ_ONLY};
@@ -152,11 +153,8 @@ impl Builder<'_> {
         if let Some(asked) = asked {
             return c_string("path", asked);
         }
-        let shown = self
-            .host
-            .current_dir
-            .as_ref()
-            .filter(|current| current.is_in_any(&self.shown));
-        Ok(shown.map_or(c"/", |shown| shown).to_owned())
+        let current = self.host.current_dir.as_ref();
+        let shown = current.filter(|current| current.is_in_any(&self.shown));
+        Ok(shown.map_or(c"/", Deref::deref).to_owned())
     }
 }
