@@ -357,6 +357,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn programs_bring_what_they_need_and_no_more() {
+        let home = tempfile::tempdir().unwrap();
+        for folder in [
+            ".cargo/bin",
+            ".local/bin",
+            ".local/lib",
+            "plain/bin",
+            "tool/bin",
+            "tool/libexec",
+        ] {
+            fs::create_dir_all(home.path().join(folder)).unwrap();
+        }
+        let name = home.path().to_str().unwrap();
+        let path = format!(
+            "{name}/.cargo/bin:/usr/bin:relative/bin::{name}/./tool//bin/:{name}/tool/libexec:\
+             {name}/.cargo/bin:{name}/.local/bin:{name}/plain/bin:{name}/missing/bin"
+        );
+        let home = CPath::new(home.path()).unwrap();
+        let found = tool_folders(OsStr::new(&path), Some(&home));
+        let expected = [
+            &b".cargo/registry"[..],
+            b".cargo/git",
+            b".cargo/config.toml",
+            b".cargo/env",
+            b".rustup",
+            b".cargo/bin",
+            b"tool",
+            b".local/bin",
+            b"plain/bin",
+        ];
+        assert_eq!(found, expected.map(|folder| home.join(folder)));
+    }
+
+    #[test]
     fn guests_get_ids_that_there_are() {
         let check = |map: &str, random, expected| {
             assert_eq!(guest_id(&id_extents(map), random), expected);
