@@ -68,13 +68,18 @@ fn begin<'a>(init: &'a Init<'a>) -> Result<Life<'a>, Fault> {
         ),
     };
     let namespaces = init.plan.program_namespaces.bits();
-    let program = sys::clone_process(namespaces, None, || {
-        interpret::run_program(&init.plan.program, &init.prepared)
-    })
-    .call(Call::Clone)?;
+    let run = || interpret::run_program(&init.plan.program, &init.prepared);
+    let program = match init.prepared.stack {
+        // This process never leaves `main`, so that what they share stays.
+        Some(stack) => sys::clone_sharing_memory(namespaces, stack, run),
+        None => sys::clone_process(namespaces, None, run),
+    };
+    let program = program.call(Call::Clone)?;
     if let (Some(maps), Some((_read, mapped))) = (&init.plan.program_ids, init.prepared.mapped) {
         ids::map_process(maps, program.pid)?;
         rustix::io::write(mapped, b"m").call(Call::Write)?;
+        // The program is what one waits for, and is often on this processor.
+        rustix::thread::sched_yield();
     }
     Ok(Life {
         init,

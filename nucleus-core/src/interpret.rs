@@ -23,7 +23,7 @@ use crate::plan::{Step, Stream};
 use crate::privileges;
 use crate::report::{Call, Context, Failure, Fault, Report, Stage};
 use crate::secret;
-use crate::sys::{self, CStringArray};
+use crate::sys::{self, CStringArray, Stack};
 use crate::terminal;
 
 /// What steps need beside their own data: descriptors and strings that the
@@ -44,6 +44,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) mapped: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// What init's network namespace is made with.
     pub(crate) network: Option<&'a Making>,
+    /// Where the program's process works if it shares init's memory.
+    pub(crate) stack: Option<&'a Stack>,
     /// User namespaces for id-mapped mounts.
     pub(crate) mount_ids: &'a [OwnedFd],
     /// The files that the program gets as secrets.
@@ -238,6 +240,10 @@ impl<'a> State<'a> {
                 sys::close_all_but([0, 1, 2, prepared.gate.as_raw_fd()]).call(Call::CloseRange)
             }
             Step::Signals => sys::program_signals().call(Call::SigProcMask),
+            Step::CloseMemory => {
+                rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+                    .call(Call::Prctl)
+            }
             Step::NoNewPrivs => rustix::thread::set_no_new_privs(true).call(Call::Prctl),
             Step::Announce => announce(prepared.gate),
             Step::Hold => hold(prepared.gate),

@@ -30,7 +30,7 @@ use crate::report::Report;
 use crate::stat;
 use crate::stdio::{Stdio, above_streams, refuse_folder};
 use crate::strings::c_string;
-use crate::sys::{self, CStringArray, Cloned};
+use crate::sys::{self, CStringArray, Cloned, Stack};
 
 /// Where programs are looked for without PATH (`_CS_PATH` of confstr(3)).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -118,6 +118,9 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     if command.filter.is_some() && !plan.program.contains(&Step::NoNewPrivs) {
         plan.program.push(Step::NoNewPrivs);
     }
+    if plan.shares_memory {
+        plan.program.push(Step::CloseMemory);
+    }
     plan.program.push(if command.hold || command.listen {
         Step::Hold
     } else {
@@ -158,6 +161,7 @@ fn in_hosts_view(command: &Command) -> Result<Plan, LaunchError> {
         settle: Vec::new(),
         reaping: Reaping::Subreaper,
         namespaces: Namespaces::empty(),
+        shares_memory: shares_memory(command),
         program_ids: None,
         program_namespaces: Namespaces::empty(),
         helpers: None,
@@ -181,11 +185,20 @@ fn in_sandbox(command: &Command, layout: Layout) -> Plan {
         settle: layout.confinement.settle,
         reaping: Reaping::Namespace,
         namespaces: layout.confinement.namespaces,
+        shares_memory: shares_memory(command),
         program_ids: layout.confinement.program_ids,
         program_namespaces: layout.confinement.program_namespaces,
         helpers: layout.confinement.helpers,
         mount_ids: layout.mount_ids,
     }
+}
+
+/// Whether the program's process can work in init's memory, which is faster.
+/// Not where it must be open to a tracer, which init must not be; nor where it
+/// shall be killed before init when memory runs out, which the kernel decides
+/// for all who share it.
+fn shares_memory(command: &Command) -> bool {
+    !command.hold && !command.listen && command.cgroup.is_none()
 }
 
 /// The steps that connect those streams that are not inherited.
@@ -260,6 +273,8 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
         false => None,
         true => Some(Making::new(network::make).map_err(parent("map memory for a thread"))?),
     };
+    let stack = plan.shares_memory.then(Stack::new).transpose();
+    let stack = stack.map_err(parent("map memory for the program's process"))?;
     let mut mount_ids = Vec::with_capacity(plan.mount_ids.len());
     for maps in &plan.mount_ids {
         let namespace = ids::user_namespace(maps).map_err(|fault| {
@@ -297,6 +312,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                     .as_ref()
                     .map(|(read, write)| (read.as_fd(), write.as_fd())),
                 network: network.as_ref(),
+                stack: stack.as_ref(),
                 mount_ids: &mount_ids,
                 secrets: &strings.held.secrets,
                 argv: &strings.argv,

@@ -29,6 +29,8 @@ pub struct Plan {
     pub(crate) reaping: Reaping,
     /// The namespaces that init is made in (`CLONE_NEW*`).
     pub(crate) namespaces: Namespaces,
+    /// The program's process works in init's memory until it executes.
+    pub(crate) shares_memory: bool,
     /// The ids of the user namespace that the program's process is made in,
     /// where init itself is not in one.
     pub(crate) program_ids: Option<IdMaps>,
@@ -296,6 +298,8 @@ pub(crate) enum Step {
     Signals,
     /// `PR_SET_NO_NEW_PRIVS`.
     NoNewPrivs,
+    /// Close the memory that this process works in to tracers.
+    CloseMemory,
     /// Tell the parent that exec is near.
     Announce,
     /// The same, then wait until the parent lets go.
@@ -473,6 +477,7 @@ impl fmt::Display for Step {
             Self::CloseFds => f.write_str("close every other file descriptor"),
             Self::Signals => f.write_str("reset the signal mask and SIGPIPE"),
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
+            Self::CloseMemory => f.write_str("close the memory shared with init to tracers"),
             Self::Announce => f.write_str("announce the program's process number"),
             Self::Hold => f.write_str("wait until the program is released"),
             Self::Filter(program, _) => write!(

@@ -8,6 +8,8 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
+use syscalls::{Sysno, syscall};
+
 use crate::{DumpError, Insn, InstallError, InstallFlags, MAX_INSNS};
 
 /// `struct sock_fprog`: libc's is the same, with its own instruction type.
@@ -17,7 +19,7 @@ struct Fprog {
     filter: *const Insn,
 }
 
-/// `seccomp(SECCOMP_SET_MODE_FILTER)`. No allocation, no lock.
+/// `seccomp(SECCOMP_SET_MODE_FILTER)`. No allocation, no lock, no errno.
 pub(crate) fn install(
     insns: &[Insn],
     flags: InstallFlags,
@@ -32,17 +34,14 @@ pub(crate) fn install(
     // SAFETY: the kernel reads `len` instructions of 8 bytes at `filter`,
     // which `insns` keeps alive, and writes nothing.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
+        syscall!(
+            Sysno::seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
             flags.bits(),
-            &raw const fprog,
+            &raw const fprog
         )
     };
-    if ret < 0 {
-        let errno = io::Error::last_os_error().raw_os_error();
-        return Err(InstallError::from_errno(errno.unwrap_or(libc::EIO), flags));
-    }
+    let ret = ret.map_err(|errno| InstallError::from_errno(errno.into_raw(), flags))?;
     if flags.contains(InstallFlags::NEW_LISTENER) {
         let Ok(fd) = i32::try_from(ret) else {
             return Err(InstallError::from_errno(libc::EBADF, flags));
@@ -50,10 +49,10 @@ pub(crate) fn install(
         // SAFETY: with this flag the call returns a descriptor that is ours.
         return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
     }
-    if ret > 0 {
-        return Err(InstallError::ThreadDiverged { tid: ret });
+    match ret.try_into() {
+        Ok(0) | Err(_) => Ok(None),
+        Ok(tid) => Err(InstallError::ThreadDiverged { tid }),
     }
-    Ok(None)
 }
 
 /// A thread that is stopped under ptrace, until dropped.

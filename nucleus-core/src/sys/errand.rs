@@ -2,17 +2,14 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::futex;
 
-use super::syscall_result;
-
-/// What work on an errand may use of a stack, with much to spare.
-const STACK: usize = 64 << 10;
+use super::Stack;
+use super::clone::{Tids, clone_onto};
 
 /// A piece of work that runs beside the process that begins it.
 ///
@@ -20,7 +17,7 @@ const STACK: usize = 64 << 10;
 /// a copy of that.
 #[derive(Debug)]
 pub(crate) struct Errand<T> {
-    stack: NonNull<c_void>,
+    stack: Stack,
     work: fn() -> T,
     outcome: UnsafeCell<Option<T>>,
     /// Not zero from the beginning of the work until its thread has ended.
@@ -36,18 +33,8 @@ impl<T: Send> Errand<T> {
     /// begins it, the C library's own memory too, so `work` must neither
     /// allocate, nor take a lock, nor use errno or other thread-local memory.
     pub(crate) fn new(work: fn() -> T) -> Result<Self, Errno> {
-        let flags = MapFlags::PRIVATE | MapFlags::STACK;
-        // SAFETY: a fresh mapping at an address of the kernel's choice.
-        let stack = unsafe {
-            rustix::mm::mmap_anonymous(
-                ptr::null_mut(),
-                STACK,
-                ProtFlags::READ | ProtFlags::WRITE,
-                flags,
-            )
-        }?;
         Ok(Self {
-            stack: NonNull::new(stack).ok_or(Errno::NOMEM)?,
+            stack: Stack::new()?,
             work,
             outcome: UnsafeCell::new(None),
             running: AtomicU32::new(0),
@@ -58,8 +45,6 @@ impl<T: Send> Errand<T> {
     /// `self` lives as long as it does.
     pub(crate) fn begin(&self) -> Result<(), Errno> {
         self.running.store(1, Ordering::Relaxed);
-        // SAFETY: one past the end of the mapping.
-        let top = unsafe { self.stack.as_ptr().byte_add(STACK) };
         let flags = libc::CLONE_VM
             | libc::CLONE_FS
             | libc::CLONE_FILES
@@ -67,27 +52,18 @@ impl<T: Send> Errand<T> {
             | libc::CLONE_THREAD
             | libc::CLONE_SYSVSEM
             | libc::CLONE_CHILD_CLEARTID;
-        // SAFETY: the stack is for this thread alone, and lives, as `self`
-        // does, until the process ends; `run` gets what it expects. No
-        // thread-local memory is set up: the work uses none.
-        let thread = unsafe {
-            libc::clone(
-                run::<T>,
-                top,
-                flags,
-                ptr::from_ref(self).cast_mut().cast(),
-                ptr::null_mut::<c_int>(),
-                ptr::null_mut::<c_void>(),
-                self.running.as_ptr(),
-            )
+        let tids = Tids {
+            parent: ptr::null_mut(),
+            child: self.running.as_ptr(),
         };
-        match syscall_result(thread.into()) {
-            Ok(_) => Ok(()),
-            Err(errno) => {
-                self.running.store(0, Ordering::Relaxed);
-                Err(errno)
-            }
+        // SAFETY: the stack is for this thread alone, and lives, as `self`
+        // does, until the process ends; `run` finds a reference to it there.
+        // No thread-local memory is set up: the work uses none.
+        let begun = unsafe { clone_onto(&self.stack, self, flags, run::<T>, &tids) };
+        if begun.is_err() {
+            self.running.store(0, Ordering::Relaxed);
         }
+        begun.map(drop)
     }
 
     /// Waits for the thread to end; its outcome, if there was one.
@@ -109,19 +85,10 @@ impl<T: Send> Errand<T> {
 
 /// The life of the thread.
 extern "C" fn run<T>(errand: *mut c_void) -> c_int {
-    // SAFETY: `begin` gives a reference that lives as long as the process.
-    let errand = unsafe { &*errand.cast::<Errand<T>>() };
+    // SAFETY: `begin` puts a reference there that lives as long as the process.
+    let errand = unsafe { *errand.cast::<&Errand<T>>() };
     let outcome = (errand.work)();
     // SAFETY: nobody else looks at it before this thread has ended.
     unsafe { *errand.outcome.get() = Some(outcome) };
     0
-}
-
-impl<T> Drop for Errand<T> {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; no thread runs on it: one
-        // that was begun belongs to a child, which does not come here.
-        // A failure would leave it mapped, which harms nobody.
-        let _unmapped = unsafe { rustix::mm::munmap(self.stack.as_ptr(), STACK) };
-    }
 }

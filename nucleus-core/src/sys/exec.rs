@@ -5,8 +5,9 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr;
 
 use rustix::io::Errno;
+use syscalls::{Sysno, syscall};
 
-use super::last_errno;
+use super::result;
 
 /// Strings for execve with the array of pointers to them that it wants.
 #[derive(Debug)]
@@ -39,14 +40,16 @@ impl CStringArray {
 /// Replaces the program of this process; returns only when that failed.
 pub(crate) fn execve(path: &CStr, argv: &CStringArray, envp: &CStringArray) -> Errno {
     // SAFETY: both arrays are null-terminated arrays of C strings that live.
-    unsafe {
-        libc::execve(
+    let ret = unsafe {
+        syscall!(
+            Sysno::execve,
             path.as_ptr(),
             argv.pointers.as_ptr(),
-            envp.pointers.as_ptr(),
+            envp.pointers.as_ptr()
         )
     };
-    last_errno()
+    // It does not return otherwise.
+    result(ret).err().unwrap_or(Errno::INVAL)
 }
 
 /// Ends this process without running any of the parent's exit code.

@@ -7,8 +7,9 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use rustix::io::Errno;
+use syscalls::{Sysno, syscall};
 
-use super::{new_fd, syscall_result};
+use super::{new_fd, result};
 
 /// `LANDLOCK_CREATE_RULESET_VERSION`, `include/uapi/linux/landlock.h`.
 const LANDLOCK_CREATE_RULESET_VERSION: c_int = 1;
@@ -23,14 +24,14 @@ pub fn landlock_abi() -> u32 {
     *ABI.get_or_init(|| {
         // SAFETY: with this flag no attributes are read.
         let ret = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_create_ruleset,
+            syscall!(
+                Sysno::landlock_create_ruleset,
                 ptr::null::<u8>(),
                 0,
-                LANDLOCK_CREATE_RULESET_VERSION,
+                LANDLOCK_CREATE_RULESET_VERSION
             )
         };
-        u32::try_from(ret).unwrap_or(0)
+        ret.ok().and_then(|abi| abi.try_into().ok()).unwrap_or(0)
     })
 }
 
@@ -41,11 +42,11 @@ pub(crate) fn landlock_ruleset(handled: u64, ports: u64, scoped: u64) -> Result<
     let attr = [handled, ports, scoped];
     // SAFETY: `attr` is as long as the size says.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
+        syscall!(
+            Sysno::landlock_create_ruleset,
             &raw const attr,
             mem::size_of_val(&attr),
-            0,
+            0
         )
     };
     new_fd(ret)
@@ -70,15 +71,15 @@ pub(crate) fn landlock_allow(
     };
     // SAFETY: `rule` has the layout of the rule type.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_add_rule,
+        syscall!(
+            Sysno::landlock_add_rule,
             ruleset.as_raw_fd(),
             LANDLOCK_RULE_PATH_BENEATH,
             &raw const rule,
-            0,
+            0
         )
     };
-    syscall_result(ret).map(drop)
+    result(ret).map(drop)
 }
 
 /// `LANDLOCK_RULE_NET_PORT`.
@@ -94,20 +95,20 @@ pub(crate) fn landlock_allow_port(
     let rule = [allowed, u64::from(port)];
     // SAFETY: `rule` has the layout of the rule type.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_add_rule,
+        syscall!(
+            Sysno::landlock_add_rule,
             ruleset.as_raw_fd(),
             LANDLOCK_RULE_NET_PORT,
             rule.as_ptr(),
-            0,
+            0
         )
     };
-    syscall_result(ret).map(drop)
+    result(ret).map(drop)
 }
 
 /// Enforces a ruleset on the calling thread, for good.
 pub(crate) fn landlock_restrict(ruleset: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: takes no pointer.
-    let ret = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
-    syscall_result(ret).map(drop)
+    let ret = unsafe { syscall!(Sysno::landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+    result(ret).map(drop)
 }

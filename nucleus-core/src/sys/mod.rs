@@ -3,6 +3,9 @@
 //! Most of them run between clone and exec, in a copy of a process that may
 //! have had other threads: nothing here allocates or takes a lock, unless its
 //! documentation says that it is for the parent.
+//!
+//! Nor does any of it use the C library's errno, which belongs to a thread of
+//! its own: a process that shares another's memory shares that, too.
 
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
@@ -15,17 +18,17 @@ mod mount;
 mod network;
 mod privileges;
 mod signals;
+mod stack;
 
-use std::ffi::c_long;
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
+use syscalls::{Sysno, syscall};
 
-pub(crate) use self::clone::{Cloned, clone_process};
+pub(crate) use self::clone::{Cloned, clone_process, clone_sharing_memory};
 pub(crate) use self::errand::Errand;
 pub(crate) use self::exec::{CStringArray, execve, exit};
 pub use self::landlock::landlock_abi;
@@ -39,6 +42,7 @@ pub(crate) use self::privileges::{bounding_set, limit_bounding_set, new_session_
 pub(crate) use self::signals::{
     Arrived, default_signal, next_signal, pidfd_send_signal, program_signals, signalfd_all,
 };
+pub(crate) use self::stack::Stack;
 
 /// A child that has ended and waits to be reaped, if there is one. ECHILD when
 /// there are no children at all. rustix does not say which child it is.
@@ -47,16 +51,16 @@ pub(crate) fn ended_child() -> Result<Option<Pid>, Errno> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: the kernel fills the siginfo, and reads nothing.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
+        syscall!(
+            Sysno::waitid,
             libc::P_ALL,
             0,
             info.as_mut_ptr(),
             libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
-            ptr::null::<libc::rusage>(),
+            ptr::null::<libc::rusage>()
         )
     };
-    syscall_result(ret)?;
+    result(ret)?;
     // SAFETY: zeroed at first, so every byte has a value.
     let info = unsafe { info.assume_init() };
     // SAFETY: zero, or what the kernel wrote of a child: the field is there.
@@ -80,24 +84,16 @@ pub(crate) fn close_all_but<const N: usize>(mut keep: [RawFd; N]) -> Result<(), 
 fn close_range(first: u32, last: u32, flags: libc::c_uint) -> Result<(), Errno> {
     // SAFETY: takes no pointer. The descriptors that it closes in a cloned
     // child are the child's own; the parent's objects do not notice.
-    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    syscall_result(ret).map(drop)
+    let ret = unsafe { syscall!(Sysno::close_range, first, last, flags) };
+    result(ret).map(drop)
 }
 
-fn new_fd(ret: c_long) -> Result<OwnedFd, Errno> {
-    let fd = RawFd::try_from(syscall_result(ret)?).map_err(|_too_large| Errno::BADF)?;
+fn new_fd(ret: Result<usize, syscalls::Errno>) -> Result<OwnedFd, Errno> {
+    let fd = RawFd::try_from(result(ret)?).map_err(|_too_large| Errno::BADF)?;
     // SAFETY: the kernel has just made this descriptor for the caller.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn syscall_result(ret: c_long) -> Result<c_long, Errno> {
-    if ret == -1 {
-        Err(last_errno())
-    } else {
-        Ok(ret)
-    }
-}
-
-fn last_errno() -> Errno {
-    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+fn result(ret: Result<usize, syscalls::Errno>) -> Result<usize, Errno> {
+    ret.map_err(|errno| Errno::from_raw_os_error(errno.into_raw()))
 }

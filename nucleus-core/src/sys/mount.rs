@@ -1,13 +1,14 @@
 //! Attributes of mounts.
 
-use std::ffi::{CStr, c_int, c_long};
+use std::ffi::CStr;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
+use syscalls::{Sysno, syscall};
 
-use super::{new_fd, syscall_result};
+use super::{new_fd, result};
 
 /// `struct mount_attr` (mount_setattr(2)).
 #[repr(C)]
@@ -45,23 +46,20 @@ pub(crate) fn mount_setattr(
     let below = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string, `args` as long as the size says.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
+        syscall!(
+            Sysno::mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | below,
             &raw const args,
-            mem::size_of::<MountAttrArgs>(),
+            mem::size_of::<MountAttrArgs>()
         )
     };
-    syscall_result(ret).map(drop)
+    result(ret).map(drop)
 }
 
-/// `open_tree_attr` has this number on every architecture (6.15).
-const SYS_OPEN_TREE_ATTR: c_long = 467;
-
 /// open_tree(2) and [`mount_setattr`] on what it opens, without ids, in one
-/// call.
+/// call (6.15).
 pub(crate) fn open_tree_attr(
     folder: BorrowedFd<'_>,
     path: &CStr,
@@ -71,13 +69,13 @@ pub(crate) fn open_tree_attr(
     let args = MountAttrArgs::new(attr, None);
     // SAFETY: the path is a C string, `args` as long as the size says.
     let ret = unsafe {
-        libc::syscall(
-            SYS_OPEN_TREE_ATTR,
+        syscall!(
+            Sysno::open_tree_attr,
             folder.as_raw_fd(),
             path.as_ptr(),
-            flags.bits() as c_int,
+            flags.bits(),
             &raw const args,
-            mem::size_of::<MountAttrArgs>(),
+            mem::size_of::<MountAttrArgs>()
         )
     };
     new_fd(ret)

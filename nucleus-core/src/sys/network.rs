@@ -1,19 +1,20 @@
 //! Namespaces of network and time.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::c_char;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::ioctl::Setter;
 use rustix::thread::UnshareFlags;
+use syscalls::{Sysno, syscall};
 
 use super::new_fd;
 
 /// `SIOCSIFFLAGS`, `include/uapi/linux/sockios.h`.
 const SET_FLAGS: rustix::ioctl::Opcode = 0x8914;
 
-/// Moves the calling thread to a new network namespace. Does not touch errno.
+/// Moves the calling thread to a new network namespace.
 pub(crate) fn unshare_network() -> Result<(), Errno> {
     // SAFETY: the table of descriptors stays shared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
@@ -26,8 +27,7 @@ pub(crate) fn unshare_time() -> Result<(), Errno> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWTIME) }
 }
 
-/// Brings the loopback device of a socket's network namespace up. Does not
-/// touch errno.
+/// Brings the loopback device of a socket's network namespace up.
 pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: all-zero bytes are a valid ifreq.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
@@ -45,8 +45,7 @@ pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 /// The network namespace of a socket, as a close-on-exec descriptor.
 pub(crate) fn network_of(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     /// `SIOCGSKNS` (4.9), `include/uapi/linux/sockios.h`.
-    const GET_NAMESPACE: libc::c_ulong = 0x894c;
+    const GET_NAMESPACE: u32 = 0x894c;
     // SAFETY: SIOCGSKNS reads no argument.
-    let fd: c_int = unsafe { libc::ioctl(socket.as_raw_fd(), GET_NAMESPACE as _, 0) };
-    new_fd(fd.into())
+    new_fd(unsafe { syscall!(Sysno::ioctl, socket.as_raw_fd(), GET_NAMESPACE, 0) })
 }

@@ -4,8 +4,9 @@ use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use rustix::io::Errno;
+use syscalls::{Sysno, syscall};
 
-use super::syscall_result;
+use super::result;
 
 /// `KEYCTL_JOIN_SESSION_KEYRING`, `include/uapi/linux/keyctl.h`.
 const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
@@ -16,13 +17,13 @@ const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
 pub(crate) fn new_session_keyring() -> Result<(), Errno> {
     // SAFETY: no name is given, so nothing is read from memory.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
+        syscall!(
+            Sysno::keyctl,
             KEYCTL_JOIN_SESSION_KEYRING,
-            ptr::null::<c_char>(),
+            ptr::null::<c_char>()
         )
     };
-    match syscall_result(ret) {
+    match result(ret) {
         Ok(_) | Err(Errno::NOSYS | Errno::PERM) => Ok(()),
         Err(errno) => Err(errno),
     }
@@ -36,8 +37,8 @@ pub(crate) fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
             continue;
         }
         // SAFETY: PR_CAPBSET_DROP takes a number.
-        let ret = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-        match syscall_result(ret.into()) {
+        let ret = unsafe { syscall!(Sysno::prctl, libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        match result(ret) {
             Ok(_) => {}
             // One past the last.
             Err(Errno::INVAL) if capability > 0 => return Ok(()),
@@ -52,8 +53,8 @@ pub(crate) fn bounding_set() -> Result<u64, Errno> {
     let mut bounding = 0;
     for capability in 0..64_u32 {
         // SAFETY: PR_CAPBSET_READ takes a number.
-        let ret = unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) };
-        match syscall_result(ret.into()) {
+        let ret = unsafe { syscall!(Sysno::prctl, libc::PR_CAPBSET_READ, capability, 0, 0, 0) };
+        match result(ret) {
             Ok(is_in) => bounding |= u64::from(is_in == 1) << capability,
             // One past the last.
             Err(Errno::INVAL) if capability > 0 => break,

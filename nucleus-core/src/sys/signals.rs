@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use rustix::io::Errno;
+use syscalls::{Sysno, syscall};
 
-use super::{new_fd, syscall_result};
+use super::{new_fd, result};
 
 /// What `CLONE_CLEAR_SIGHAND` does: handlers become the default, ignored
 /// signals stay ignored. Signals that cannot be changed are passed over.
@@ -46,15 +47,15 @@ pub(super) fn set_signal_mask(mask: u64) -> Result<u64, Errno> {
     let mut old: u64 = 0;
     // SAFETY: both sets are 8 bytes long, as the size says.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
+        syscall!(
+            Sysno::rt_sigprocmask,
             libc::SIG_SETMASK,
             &raw const mask,
             &raw mut old,
-            mem::size_of::<u64>(),
+            mem::size_of::<u64>()
         )
     };
-    syscall_result(ret)?;
+    result(ret)?;
     Ok(old)
 }
 
@@ -63,12 +64,13 @@ pub(crate) fn signalfd_all() -> Result<OwnedFd, Errno> {
     let mask = u64::MAX;
     // SAFETY: the set is 8 bytes long, as the size says.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_signalfd4,
-            -1,
+        syscall!(
+            Sysno::signalfd4,
+            // A new one: no descriptor.
+            usize::MAX,
             &raw const mask,
             mem::size_of::<u64>(),
-            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK
         )
     };
     new_fd(ret)
@@ -87,8 +89,8 @@ pub(crate) fn next_signal(fd: BorrowedFd<'_>) -> Option<Arrived> {
     let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
     let size = mem::size_of::<libc::signalfd_siginfo>();
     // SAFETY: the buffer is as long as the size says.
-    let read = unsafe { libc::read(fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
-    if usize::try_from(read) != Ok(size) {
+    let ret = unsafe { syscall!(Sysno::read, fd.as_raw_fd(), info.as_mut_ptr(), size) };
+    if ret != Ok(size) {
         return None;
     }
     // SAFETY: the kernel has filled it.
@@ -104,13 +106,13 @@ pub(crate) fn next_signal(fd: BorrowedFd<'_>) -> Option<Arrived> {
 pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> Result<(), Errno> {
     // SAFETY: no siginfo is given, so nothing is read from memory.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
+        syscall!(
+            Sysno::pidfd_send_signal,
             pidfd.as_raw_fd(),
             signal,
             ptr::null::<libc::siginfo_t>(),
-            0,
+            0
         )
     };
-    syscall_result(ret).map(drop)
+    result(ret).map(drop)
 }
