@@ -70,8 +70,7 @@ pub(crate) fn plan(
 
     let steps = &mut confinement.program;
     match sandbox.terminal {
-        Terminal::Detached => steps.push(Step::NewSession),
-        Terminal::Shared => {}
+        Terminal::Detached | Terminal::Shared => {}
         Terminal::New(size) => steps.push(Step::NewTerminal(size)),
     }
     steps.push(Step::NewKeyring);
@@ -81,8 +80,13 @@ pub(crate) fn plan(
     }
     steps.extend(limits(sandbox, host));
     let keep = sandbox.capabilities;
-    // It needs no id, so it need not wait for one.
-    confinement.program.insert(0, Step::LimitBoundingSet(keep));
+    // These need no id, so they need not wait for one. And a session is a group
+    // of its own for the scheduler (sched(7)), behind init where it comes late.
+    let mut first = vec![Step::LimitBoundingSet(keep)];
+    if sandbox.terminal == Terminal::Detached {
+        first.push(Step::NewSession);
+    }
+    confinement.program.splice(0..0, first);
     confinement.finish.extend(have(keep));
     Ok(confinement)
 }

@@ -174,7 +174,10 @@ fn in_sandbox(command: &Command, layout: Layout) -> Plan {
     let mut program = Vec::new();
     let mut steps = layout.program.into_iter().peekable();
     // The pipe that it waits on is closed with all else.
-    let first = |step: &Step| matches!(step, Step::LimitBoundingSet(_) | Step::AwaitIds);
+    let first = |step: &Step| {
+        use Step::{AwaitIds, LimitBoundingSet, NewSession};
+        matches!(step, LimitBoundingSet(_) | NewSession | AwaitIds)
+    };
     program.extend(std::iter::from_fn(|| steps.next_if(first)));
     program.extend(connections(command));
     program.push(Step::CloseFds);
