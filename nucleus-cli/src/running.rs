@@ -65,6 +65,7 @@ impl Running {
 
     /// Waits for the program's end, and passes on what arrives meanwhile.
     pub(crate) fn wait(&mut self) -> anyhow::Result<Ended> {
+        nucleus_core::give_back_code();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 self.show_the_rest()?;

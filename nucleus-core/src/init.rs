@@ -106,8 +106,8 @@ struct Life<'a> {
 
 impl Life<'_> {
     /// Hands the program's pidfd to the parent, with the upper layer if there
-    /// is one, and gives up what init needs no longer: descriptors, and being
-    /// open to a tracer.
+    /// is one, and gives up what init needs no longer: descriptors, memory, and
+    /// being open to a tracer.
     fn settle(&self, left: Left) -> Result<(), Errno> {
         let message = Message::Spawned.to_bytes();
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
@@ -127,6 +127,7 @@ impl Life<'_> {
             SendFlags::NOSIGNAL,
         )?;
         drop(left);
+        self.init.prepared.code.give_back();
         sys::close_all_but([
             self.init.prepared.status.as_raw_fd(),
             self.init.prepared.parent.as_raw_fd(),

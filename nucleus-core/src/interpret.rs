@@ -23,7 +23,7 @@ use crate::plan::{Step, Stream};
 use crate::privileges;
 use crate::report::{Call, Context, Failure, Fault, Report, Stage};
 use crate::secret;
-use crate::sys::{self, CStringArray, Stack};
+use crate::sys::{self, CStringArray, Code, Stack};
 use crate::terminal;
 
 /// What steps need beside their own data: descriptors and strings that the
@@ -53,6 +53,7 @@ pub(crate) struct Prepared<'a> {
     pub(crate) argv: &'a CStringArray,
     pub(crate) envp: &'a CStringArray,
     pub(crate) report: &'a Report,
+    pub(crate) code: &'a Code,
     /// Where the arguments of this process are in its memory.
     pub(crate) command_line: Range<usize>,
 }

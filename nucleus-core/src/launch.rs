@@ -30,7 +30,7 @@ use crate::report::Report;
 use crate::stat;
 use crate::stdio::{Stdio, above_streams, refuse_folder};
 use crate::strings::c_string;
-use crate::sys::{self, CStringArray, Cloned, Stack};
+use crate::sys::{self, CStringArray, Cloned, Code, Stack};
 
 /// Where programs are looked for without PATH (`_CS_PATH` of confstr(3)).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -293,6 +293,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
     } else {
         0..0
     };
+    let code = Code::find();
     let report = Report::new().map_err(parent("map memory for the child's report"))?;
     let kept = strings.held.kept.as_ref();
     let kept = kept.map(KeptLayer::prepare).transpose()?;
@@ -321,6 +322,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 argv: &strings.argv,
                 envp: &strings.envp,
                 report: &report,
+                code: &code,
                 command_line: command_line.clone(),
             },
         };

@@ -78,4 +78,4 @@ pub use landlock::{Enforcement, LandlockPolicy};
 pub use overlay::{Change, Changes, Kind, PendingCommit, Withheld};
 pub use plan::Plan;
 pub use stdio::Stdio;
-pub use sys::landlock_abi;
+pub use sys::{give_back_code, landlock_abi};

@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "the one place for raw system calls")]
 
 mod clone;
+mod code;
 mod errand;
 mod exec;
 mod landlock;
@@ -29,6 +30,8 @@ use rustix::process::Pid;
 use syscalls::{Sysno, syscall};
 
 pub(crate) use self::clone::{Cloned, clone_process, clone_sharing_memory};
+pub(crate) use self::code::Code;
+pub use self::code::give_back_code;
 pub(crate) use self::errand::Errand;
 pub(crate) use self::exec::{CStringArray, execve, exit};
 pub use self::landlock::landlock_abi;

@@ -1,5 +1,6 @@
 //! Commands that take turns.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,17 +31,31 @@ impl Times {
 
 /// Runs the commands one after the other, `rounds` times after a round that
 /// warms up, without output; each must succeed.
+///
+/// Each round has another order: what one leaves to the kernel to be freed slows
+/// the next, and none shall always be the next of the same one.
 pub(crate) fn run(rounds: usize, commands: &mut [Command]) -> Result<Vec<Times>> {
     let mut times = vec![Times(Vec::with_capacity(rounds)); commands.len()];
     for command in &mut *commands {
         time(command)?;
     }
-    for _ in 0..rounds {
-        for (command, times) in commands.iter_mut().zip(&mut times) {
-            times.0.push(time(command)?);
+    for round in 0..rounds {
+        for index in shuffled(round, commands.len()) {
+            times[index].0.push(time(&mut commands[index])?);
         }
     }
     Ok(times)
+}
+
+/// The numbers below `count` in an order that depends on the round alone.
+fn shuffled(round: usize, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by_cached_key(|index| {
+        let mut hasher = DefaultHasher::new();
+        (round, index).hash(&mut hasher);
+        hasher.finish()
+    });
+    order
 }
 
 fn time(command: &mut Command) -> Result<Duration> {
@@ -58,7 +73,19 @@ fn time(command: &mut Command) -> Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn each_follows_each_other_one_in_some_round() {
+        let mut pairs = BTreeSet::new();
+        for round in 0..100 {
+            let order = shuffled(round, 4);
+            pairs.extend(order.windows(2).map(|pair| (pair[0], pair[1])));
+        }
+        assert_eq!(pairs.len(), 4 * 3);
+    }
 
     #[test]
     fn medians_are_of_the_middle_and_of_pairs() {
