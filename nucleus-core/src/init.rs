@@ -126,7 +126,8 @@ impl Life<'_> {
             &mut control,
             SendFlags::NOSIGNAL,
         )?;
-        drop(left);
+        // What is left is closed with the rest, by one call.
+        std::mem::forget(left);
         self.init.prepared.code.give_back();
         sys::close_all_but([
             self.init.prepared.status.as_raw_fd(),

@@ -60,6 +60,8 @@ fn shuffled(round: usize, count: usize) -> Vec<usize> {
 
 fn time(command: &mut Command) -> Result<Duration> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
+    // Cargo's, in which the loader would look for each library first.
+    command.env_remove("LD_LIBRARY_PATH");
     let start = Instant::now();
     let status = command
         .status()
