@@ -68,9 +68,10 @@ fn begin<'a>(init: &'a Init<'a>) -> Result<Life<'a>, Fault> {
         ),
     };
     let namespaces = init.plan.program_namespaces.bits();
-    let run = || interpret::run_program(&init.plan.program, &init.prepared);
+    let run = move || interpret::run_program(&init.plan.program, &init.prepared);
     let program = match init.prepared.stack {
-        // This process never leaves `main`, so that what they share stays.
+        // This process never leaves `main`, where `init` is from, so that what
+        // they share stays.
         Some(stack) => sys::clone_sharing_memory(namespaces, stack, run),
         None => sys::clone_process(namespaces, None, run),
     };
