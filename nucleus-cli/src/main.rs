@@ -6,16 +6,16 @@
 //! without it where the C library is glibc (`std::env::args`).
 
 #![deny(unsafe_code)]
-#![cfg_attr(target_env = "gnu", no_main)]
+#![cfg_attr(all(target_env = "gnu", not(test)), no_main)]
 
-#[cfg(target_env = "gnu")]
+#[cfg(all(target_env = "gnu", not(test)))]
 #[expect(unsafe_code, reason = "the C library calls what has this name")]
 #[unsafe(no_mangle)]
 extern "C" fn main() -> std::ffi::c_int {
     nucleus_cli::main()
 }
 
-#[cfg(not(target_env = "gnu"))]
+#[cfg(any(not(target_env = "gnu"), test))]
 fn main() {
     nucleus_cli::main()
 }

@@ -19,10 +19,9 @@
 //! - `host`, `source`, `layout`, `landlock`, `confine`, `reduced`: what a sandbox shows, grants and takes, as steps
 //! - `interpret`, with `ids`, `mounts`, `network`, `secret`, `privileges`, `oom` and `terminal`: runs the plan's steps in the child
 //! - `init`: the init process
-//! - `report`, `message`, `hear`: what children tell the parent
-//! - `child`, `stat`: the handle on what runs ([`Child`]), and what /proc says of it
+//! - `report`, `message`, `hear`, `child`, `stat`: what children tell the parent, its handle on what runs ([`Child`]), and what /proc says
 //! - `overlay`: what the program writes and nobody has to keep ([`Changes`])
-//! - `stdio`, `strings`, `environment`: what the program is started with
+//! - `stdio`, `strings`, `cpath`, `environment`: what the program is started with
 //! - `error`, `autopsy`, `mounted_on`: why a program did not start ([`LaunchError`])
 //! - `sys`: every raw system call
 #![deny(unsafe_code)]
