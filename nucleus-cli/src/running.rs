@@ -44,7 +44,7 @@ impl Running {
     /// Starts the job. Threads that were started since `signals` was made
     /// leave the signals to it.
     pub(crate) fn start(job: &mut Job, signals: Signals) -> anyhow::Result<Self> {
-        let mut child = job.command.spawn()?;
+        let mut child = job.command.give_code_back(true).spawn()?;
         let terminal = child.take_terminal().map(Joined::new).transpose()?;
         Ok(Self {
             child,

@@ -56,6 +56,7 @@ pub struct Command {
     pub(crate) hold: bool,
     pub(crate) listen: bool,
     pub(crate) cgroup: Option<OwnedFd>,
+    pub(crate) gives_code_back: bool,
 }
 
 impl Command {
@@ -75,6 +76,7 @@ impl Command {
             hold: false,
             listen: false,
             cgroup: None,
+            gives_code_back: false,
         }
     }
 
@@ -185,6 +187,14 @@ impl Command {
     /// [`Child::release`]: time to attach a tracer.
     pub fn hold(&mut self, hold: bool) -> &mut Self {
         self.hold = hold;
+        self
+    }
+
+    /// Whether init, a copy of this process, lets go of the code and constants
+    /// that it has used so far, as [`give_back_code`](crate::give_back_code)
+    /// does: its end, and so the program's, is then sooner there.
+    pub fn give_code_back(&mut self, give: bool) -> &mut Self {
+        self.gives_code_back = give;
         self
     }
 

@@ -66,6 +66,8 @@ pub(crate) fn plan(
         confinement.own_namespaces(sandbox, identity)?;
         confinement.program.push(hostname);
     }
+    // Before, as long as the program may not attach to one with capabilities.
+    confinement.settle.push(Step::CloseMemory);
     confinement.settle.extend(have(NONE));
 
     let steps = &mut confinement.program;
@@ -176,6 +178,8 @@ impl Confinement {
                         gid,
                         groups: identity.groups.as_ref().map(|_groups| Vec::new()),
                     });
+                    // The maps of the program's process are still to be written.
+                    self.leave.push(Step::OpenMemory);
                 }
                 self.program.push(become_program);
             }

@@ -129,7 +129,9 @@ impl Life<'_> {
         )?;
         // What is left is closed with the rest, by one call.
         std::mem::forget(left);
-        self.init.prepared.code.give_back();
+        if let Some(code) = self.init.prepared.code {
+            code.give_back();
+        }
         sys::close_all_but([
             self.init.prepared.status.as_raw_fd(),
             self.init.prepared.parent.as_raw_fd(),

@@ -53,7 +53,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) argv: &'a CStringArray,
     pub(crate) envp: &'a CStringArray,
     pub(crate) report: &'a Report,
-    pub(crate) code: &'a Code,
+    /// What init gives back of its memory.
+    pub(crate) code: Option<&'a Code>,
     /// Where the arguments of this process are in its memory.
     pub(crate) command_line: Range<usize>,
 }
@@ -244,6 +245,9 @@ impl<'a> State<'a> {
             Step::CloseMemory => {
                 rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
                     .call(Call::Prctl)
+            }
+            Step::OpenMemory => {
+                rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).call(Call::Prctl)
             }
             Step::NoNewPrivs => rustix::thread::set_no_new_privs(true).call(Call::Prctl),
             Step::Announce => announce(prepared.gate),

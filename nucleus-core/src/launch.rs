@@ -199,9 +199,11 @@ fn in_sandbox(command: &Command, layout: Layout) -> Plan {
 /// Whether the program's process can work in init's memory, which is faster.
 /// Not where it must be open to a tracer, which init must not be; nor where it
 /// shall be killed before init when memory runs out, which the kernel decides
-/// for all who share it.
+/// for all who share it; nor in another time namespace, which Linux 6.1 refuses
+/// to those who do.
 fn shares_memory(command: &Command) -> bool {
-    !command.hold && !command.listen && command.cgroup.is_none()
+    let has_own_time = matches!(&command.view, View::Isolated(sandbox) if sandbox.uptime.is_some());
+    !command.hold && !command.listen && command.cgroup.is_none() && !has_own_time
 }
 
 /// The steps that connect those streams that are not inherited.
@@ -293,7 +295,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
     } else {
         0..0
     };
-    let code = Code::find();
+    let code = command.gives_code_back.then(Code::find);
     let report = Report::new().map_err(parent("map memory for the child's report"))?;
     let kept = strings.held.kept.as_ref();
     let kept = kept.map(KeptLayer::prepare).transpose()?;
@@ -322,7 +324,7 @@ pub(crate) fn spawn(command: &Command) -> Result<Child, LaunchError> {
                 argv: &strings.argv,
                 envp: &strings.envp,
                 report: &report,
-                code: &code,
+                code: code.as_ref(),
                 command_line: command_line.clone(),
             },
         };

@@ -95,8 +95,11 @@ pub(crate) fn await_helpers(prepared: &Prepared<'_>) -> Result<(), Fault> {
 }
 
 /// Takes other ids, and other supplementary groups if there are any to take,
-/// for good. The capabilities in the user namespace stay, and so does
-/// `/proc/PID`, which would otherwise become root's until exec.
+/// for good. The capabilities in the user namespace stay.
+///
+/// The memory is closed to tracers, whatever `fs.suid_dumpable` says: other
+/// processes may have the same ids, and whoever shares the memory has not taken
+/// them yet.
 pub(crate) fn become_other(uid: u32, gid: u32, groups: Option<&[Gid]>) -> Result<(), Fault> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     if let Some(groups) = groups {
@@ -110,7 +113,7 @@ pub(crate) fn become_other(uid: u32, gid: u32, groups: Option<&[Gid]>) -> Result
     sets.effective = sets.permitted;
     rustix::thread::set_capabilities(None, sets).call(Call::Capset)?;
     rustix::thread::set_keep_capabilities(false).call(Call::Prctl)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).call(Call::Prctl)
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).call(Call::Prctl)
 }
 
 /// A user namespace with these maps, for id-mapped mounts. For the parent.

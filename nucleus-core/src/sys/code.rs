@@ -8,6 +8,9 @@ use rustix::mm::Advice;
 /// Lets go of the memory that holds this program's code and constants. For a
 /// program that has started another and now waits for it: what it uses again is
 /// mapped again, from the page cache.
+///
+/// Only for a program whose code is as its file has it: what has been written
+/// over it since, by a debugger or by the program itself, is lost.
 pub fn give_back_code() {
     Code::find().give_back();
 }

@@ -1,0 +1,46 @@
+//! The memory of nucleus's own processes, before the program executes, is
+//! nobody else's: they have privileges that the program will not have.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use nucleus_tests::nucleus::{Said as _, nucleus};
+use nucleus_tests::require;
+
+/// Where root gives the program an id that somebody else on the host has, too.
+#[test]
+fn another_process_of_the_program_s_user_cannot_open_it() {
+    require!(userns, root);
+    let user = 65534;
+    let mut thief = Command::new(env!("CARGO_BIN_EXE_memory-thief"))
+        .uid(user)
+        .gid(user)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(thief.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "ready");
+    for _ in 0..100 {
+        for ids in ["host", "keep-id"] {
+            let words = [
+                "run",
+                "--userns",
+                ids,
+                "--user",
+                "65534",
+                "--workdir",
+                "/",
+                "--",
+                "true",
+            ];
+            nucleus(words).output().unwrap().code(0);
+        }
+    }
+    drop(thief.stdin.take());
+    assert_eq!(said.next().unwrap().unwrap(), "0");
+    assert!(thief.wait().unwrap().success());
+}
