@@ -18,7 +18,10 @@ pub(crate) struct Confinement {
     pub(crate) leave: Vec<Step>,
     /// Steps of init when what needs nothing of the host is made.
     pub(crate) ready: Vec<Step>,
-    /// The first steps of the program's process.
+    /// The first steps of the program's process: those that need no id, and the
+    /// wait for ids.
+    pub(crate) first: Vec<Step>,
+    /// Its next steps.
     pub(crate) program: Vec<Step>,
     /// Steps of it when it is in its place.
     pub(crate) finish: Vec<Step>,
@@ -40,6 +43,7 @@ pub(crate) fn plan(
         init: vec![Step::HideCommandLine],
         leave: Vec::new(),
         ready: Vec::new(),
+        first: vec![Step::LimitBoundingSet(sandbox.capabilities)],
         program: Vec::new(),
         finish: Vec::new(),
         settle: vec![Step::LimitBoundingSet(NONE)],
@@ -52,6 +56,11 @@ pub(crate) fn plan(
         program_ids: None,
         helpers: None,
     };
+    // A session is a group of its own for the scheduler (sched(7)), behind init
+    // where it comes late.
+    if sandbox.terminal == Terminal::Detached {
+        confinement.first.push(Step::NewSession);
+    }
     confinement.take_ids(identity, (host.uid, host.gid))?;
     if sandbox.network == Network::None {
         confinement.init.push(Step::BeginNetwork);
@@ -71,9 +80,8 @@ pub(crate) fn plan(
     confinement.settle.extend(have(NONE));
 
     let steps = &mut confinement.program;
-    match sandbox.terminal {
-        Terminal::Detached | Terminal::Shared => {}
-        Terminal::New(size) => steps.push(Step::NewTerminal(size)),
+    if let Terminal::New(size) = sandbox.terminal {
+        steps.push(Step::NewTerminal(size));
     }
     steps.push(Step::NewKeyring);
     // Without a user namespace the limit would be the host's own.
@@ -81,15 +89,7 @@ pub(crate) fn plan(
         steps.push(Step::ForbidNamespaces);
     }
     steps.extend(limits(sandbox, host));
-    let keep = sandbox.capabilities;
-    // These need no id, so they need not wait for one. And a session is a group
-    // of its own for the scheduler (sched(7)), behind init where it comes late.
-    let mut first = vec![Step::LimitBoundingSet(keep)];
-    if sandbox.terminal == Terminal::Detached {
-        first.push(Step::NewSession);
-    }
-    confinement.program.splice(0..0, first);
-    confinement.finish.extend(have(keep));
+    confinement.finish.extend(have(sandbox.capabilities));
     Ok(confinement)
 }
 
@@ -127,7 +127,7 @@ impl Confinement {
                 let users = itself(&identity.users)?;
                 let groups = itself(&identity.group_ranges)?;
                 self.program_ids = Some(IdMaps::new(&users, &groups, false));
-                self.program.insert(0, Step::AwaitIds);
+                self.first.push(Step::AwaitIds);
             }
         }
         if sandbox.network == Network::None {
@@ -153,7 +153,8 @@ impl Confinement {
             Maker::Root => {
                 self.program_namespaces = Namespaces::USER;
                 self.program_ids = Some(IdMaps::new(users, group_ranges, false));
-                self.program.extend([Step::AwaitIds, become_program]);
+                self.first.push(Step::AwaitIds);
+                self.program.push(become_program);
                 self.settle.push(become_outside(identity));
             }
             Maker::Nobody => {

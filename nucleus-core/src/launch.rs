@@ -171,17 +171,11 @@ fn in_hosts_view(command: &Command) -> Result<Plan, LaunchError> {
 
 /// The beginning of a plan with a sandbox.
 fn in_sandbox(command: &Command, layout: Layout) -> Plan {
-    let mut program = Vec::new();
-    let mut steps = layout.program.into_iter().peekable();
-    // The pipe that it waits on is closed with all else.
-    let first = |step: &Step| {
-        use Step::{AwaitIds, LimitBoundingSet, NewSession};
-        matches!(step, LimitBoundingSet(_) | NewSession | AwaitIds)
-    };
-    program.extend(std::iter::from_fn(|| steps.next_if(first)));
+    // The pipe that it waits for ids on is closed with all else.
+    let mut program = layout.confinement.first;
     program.extend(connections(command));
     program.push(Step::CloseFds);
-    program.extend(steps);
+    program.extend(layout.program);
     Plan {
         init: layout.init,
         program,
