@@ -30,11 +30,12 @@ fn name_server(address: IpAddr) -> (String, Receiver<Vec<u8>>) {
         while let Ok((length, client)) = socket.recv_from(&mut query) {
             let query = &query[..length];
             let name = &query[12..length - 4];
-            let answer = answer(query, address, 1);
-            socket.send_to(&answer, client).unwrap();
+            // Before the answer: the program may end as soon as it has that.
             if send.send(name.to_vec()).is_err() {
                 return;
             }
+            let answer = answer(query, address, 1);
+            socket.send_to(&answer, client).unwrap();
         }
     });
     (own, asked)
