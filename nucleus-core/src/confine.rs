@@ -46,7 +46,7 @@ pub(crate) fn plan(
         first: vec![Step::LimitBoundingSet(sandbox.capabilities)],
         program: Vec::new(),
         finish: Vec::new(),
-        settle: vec![Step::LimitBoundingSet(NONE)],
+        settle: Vec::new(),
         namespaces: Namespaces::MOUNT
             | Namespaces::CGROUP
             | Namespaces::UTS
@@ -75,6 +75,9 @@ pub(crate) fn plan(
         confinement.own_namespaces(sandbox, identity)?;
         confinement.program.push(hostname);
     }
+    // Init executes nothing, and so gets nothing from a bounding set: it is left
+    // as it is. To empty it takes as long as all else that init does here.
+    //
     // Before, as long as the program may not attach to one with capabilities.
     confinement.settle.push(Step::CloseMemory);
     confinement.settle.extend(have(NONE));
@@ -89,6 +92,9 @@ pub(crate) fn plan(
         steps.push(Step::ForbidNamespaces);
     }
     steps.extend(limits(sandbox, host));
+    confinement
+        .finish
+        .push(Step::CheckBoundingSet(sandbox.capabilities));
     confinement.finish.extend(have(sandbox.capabilities));
     Ok(confinement)
 }

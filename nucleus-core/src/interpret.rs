@@ -163,9 +163,15 @@ impl<'a> State<'a> {
                     .take(source, *attr, *recursive, ids.map(AsFd::as_fd))
             }
             Step::TakeProc => self.trees.take_proc(),
-            Step::EnterRoot => mounts::enter_root(),
+            Step::EnterRoot(options) => mounts::enter_root(options),
             Step::LeaveHost => mounts::leave_root(),
             Step::MakeDir { path, mode } => mounts::make_dir(path, *mode),
+            Step::Private {
+                path,
+                mode,
+                owner,
+                attr,
+            } => mounts::private(path, *mode, *owner, *attr),
             Step::WriteFile { path, content } => mounts::write_file(path, content),
             Step::Symlink { target, path } => mounts::symlink(target, path),
             Step::Place { tree, path } => self.trees.place(*tree, path),
@@ -208,6 +214,7 @@ impl<'a> State<'a> {
             Step::Become { uid, gid, groups } => ids::become_other(*uid, *gid, groups.as_deref()),
             Step::LimitBoundingSet(keep) => sys::limit_bounding_set(keep.bits()).call(Call::Prctl),
             Step::SetCapabilities(keep) => privileges::set_capabilities(*keep),
+            Step::CheckBoundingSet(expected) => privileges::check_bounding_set(*expected),
             Step::CheckCapabilities(expected) => privileges::check_capabilities(*expected),
             Step::Landlock(handled) => {
                 self.ruleset = Some(privileges::landlock(*handled)?);

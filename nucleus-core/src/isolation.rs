@@ -11,10 +11,9 @@ use crate::landlock::LandlockPolicy;
 /// A sandbox. The default is safe: the host's programs read-only, a private
 /// home and `/tmp`, no network, no privilege.
 ///
-/// What is written to the private folders stays in memory, and may fill half of
-/// it: a fifth is for `/tmp`, a fifth for the home folder, a tenth for
-/// `/dev/shm`. Memory itself is bounded by a cgroup only
-/// ([`Command::cgroup`](crate::Command::cgroup)).
+/// What is written to the private folders (`/tmp`, the home folder, `/dev/shm`)
+/// stays in memory, and may fill half of it. Memory itself is bounded by a cgroup
+/// only ([`Command::cgroup`](crate::Command::cgroup)).
 ///
 /// ```
 /// use nucleus_core::{Access, Command, Isolation, View};

@@ -9,6 +9,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
     OpenTreeFlags, UnmountFlags,
 };
+use rustix::process::{Gid, Uid};
 
 use crate::plan::{MAX_TREES, MountAttr};
 use crate::report::{Call, Context, Fault};
@@ -123,12 +124,11 @@ pub(crate) fn make_private() -> Result<(), Fault> {
 
 /// Mounts an empty file system and makes it the root: from here on a path means
 /// one of the sandbox, unless it has a `..` that leads above the root.
-pub(crate) fn enter_root() -> Result<(), Fault> {
+pub(crate) fn enter_root(options: &CStr) -> Result<(), Fault> {
     // A folder that is always there, and that nothing is taken from any more.
     let place = c"/proc";
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    rustix::mount::mount(c"sandbox", place, c"tmpfs", flags, c"mode=755,size=16m")
-        .call(Call::Mount)?;
+    rustix::mount::mount(c"sandbox", place, c"tmpfs", flags, options).call(Call::Mount)?;
     change_root(place)
 }
 
@@ -157,6 +157,28 @@ pub(crate) fn make_dir(path: &CStr, mode: u32) -> Result<(), Fault> {
             errno,
         }),
     }
+}
+
+/// Mounts a folder of the root over itself, so that it stays writable when the
+/// root does not: a file system of its own takes three times as long.
+pub(crate) fn private(
+    path: &CStr,
+    mode: u32,
+    owner: Option<(u32, u32)>,
+    attr: MountAttr,
+) -> Result<(), Fault> {
+    let mode = Mode::from_raw_mode(mode);
+    match rustix::fs::mkdirat(CWD, path, mode) {
+        // Something that lies below it may have come first.
+        Err(Errno::EXIST) => rustix::fs::chmod(path, mode).call(Call::Chmod)?,
+        made => made.call(Call::Mkdir)?,
+    }
+    if let Some((uid, gid)) = owner {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        rustix::fs::chown(path, Some(uid), Some(gid)).call(Call::Chown)?;
+    }
+    let folder = copy(CWD, path, attr, false, None)?;
+    attach(folder.as_fd(), path)
 }
 
 /// A file that is there keeps what it has, if nothing is to be written.
@@ -243,9 +265,7 @@ pub(crate) fn devpts() -> Result<(), Fault> {
 
 /// A file that the kernel does not have needs no mask.
 pub(crate) fn mask_file(path: &CStr) -> Result<(), Fault> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let null = rustix::mount::open_tree(CWD, c"/dev/null", flags).call(Call::OpenTree)?;
-    unless_missing(attach(null.as_fd(), path))
+    unless_missing(rustix::mount::mount_bind(c"/dev/null", path).call(Call::Mount))
 }
 
 /// Covers a folder with [`DEVPTS`], which is empty until terminals are mounted

@@ -203,12 +203,22 @@ pub(crate) enum Step {
     },
     /// Make a new proc file system, for [`Step::Place`].
     TakeProc,
-    /// Make an empty root, for paths that do not contain `..`.
-    EnterRoot,
+    /// Make an empty root with these options of tmpfs, for paths that do not
+    /// contain `..`.
+    EnterRoot(CString),
     /// Let go of the host's root, which is stacked on the new one.
     LeaveHost,
     /// Make a folder, unless it is there.
     MakeDir { path: CPath, mode: u32 },
+    /// Make a folder of the root a mount of its own, which stays writable when
+    /// the root does not.
+    Private {
+        path: CPath,
+        mode: u32,
+        /// The user and the group that it belongs to, if not to init.
+        owner: Option<(u32, u32)>,
+        attr: MountAttr,
+    },
     /// Make a file.
     WriteFile { path: CPath, content: Vec<u8> },
     /// Make a file where there is none, or anew.
@@ -266,7 +276,9 @@ pub(crate) enum Step {
     LimitBoundingSet(Capabilities),
     /// Have these in the other four capability sets.
     SetCapabilities(Capabilities),
-    /// Fail unless all five sets are these.
+    /// Fail unless the bounding set is this.
+    CheckBoundingSet(Capabilities),
+    /// Fail unless the other four sets are these.
     CheckCapabilities(Capabilities),
     /// Begin a Landlock ruleset.
     Landlock(Ruleset),
@@ -384,7 +396,7 @@ impl fmt::Display for Step {
                 f.write_str(if ids.is_some() { ", id-mapped" } else { "" })
             }
             Self::TakeProc => f.write_str("make a proc file system"),
-            Self::EnterRoot => f.write_str("enter an empty root"),
+            Self::EnterRoot(options) => write!(f, "enter an empty root ({options:?})"),
             Self::LeaveHost => f.write_str("let go of the host's root"),
             Self::MakeDir { path, .. } => write!(f, "make folder {path:?}"),
             Self::WriteFile { path, content } => {
@@ -426,6 +438,22 @@ impl fmt::Display for Step {
             } => {
                 write!(f, "mount tmpfs at {path:?} ({}, {options:?})", Flags(*attr))
             }
+            Self::Private {
+                path,
+                mode,
+                owner,
+                attr,
+            } => {
+                write!(
+                    f,
+                    "make folder {path:?} private ({}, mode {mode:o}",
+                    Flags(*attr)
+                )?;
+                match owner {
+                    Some((uid, gid)) => write!(f, ", user {uid}, group {gid})"),
+                    None => f.write_str(")"),
+                }
+            }
             Self::MaskFile(path) | Self::MaskDir(path) => write!(f, "mask {path:?}"),
             Self::Devpts => f.write_str("mount pseudo-terminals at \"/dev/pts\""),
             Self::Seal(path) => write!(f, "make {path:?} read-only"),
@@ -455,7 +483,8 @@ impl fmt::Display for Step {
             }
             Self::SetCapabilities(keep) if keep.is_empty() => f.write_str("drop every capability"),
             Self::SetCapabilities(keep) => write!(f, "drop every capability but {keep}"),
-            Self::CheckCapabilities(_) => f.write_str("check all five sets of capabilities"),
+            Self::CheckBoundingSet(_) => f.write_str("check the capability bounding set"),
+            Self::CheckCapabilities(_) => f.write_str("check the other four sets of capabilities"),
             Self::Landlock(ruleset) => write!(f, "begin a Landlock ruleset: {ruleset}"),
             Self::LandlockPath { path, rights } => write!(f, "allow {rights} beneath {path:?}"),
             Self::LandlockPort(Port { port, access: 1 }) => {

@@ -59,10 +59,15 @@ pub(crate) fn set_capabilities(keep: Capabilities) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Reads all five sets back.
+/// Reads the bounding set back.
+pub(crate) fn check_bounding_set(expected: Capabilities) -> Result<(), Fault> {
+    let found = sys::bounding_set().call(Call::Prctl)?;
+    expect(found == expected.bits(), Call::Prctl)
+}
+
+/// Reads the other four sets back.
 pub(crate) fn check_capabilities(expected: Capabilities) -> Result<(), Fault> {
     let sets = rustix::thread::capabilities(None).call(Call::Capget)?;
-    let bounding = sys::bounding_set().call(Call::Prctl)?;
     // It has none that is not inheritable (capabilities(7)).
     let mut ambient = 0;
     for one in sets.inheritable.iter() {
@@ -73,16 +78,18 @@ pub(crate) fn check_capabilities(expected: Capabilities) -> Result<(), Fault> {
         sets.effective.bits(),
         sets.permitted.bits(),
         sets.inheritable.bits(),
-        bounding,
         ambient,
     ];
-    if found == [expected.bits(); 5] {
-        return Ok(());
+    expect(found == [expected.bits(); 4], Call::Capget)
+}
+
+fn expect(is_so: bool, call: Call) -> Result<(), Fault> {
+    let errno = Errno::PERM;
+    if is_so {
+        Ok(())
+    } else {
+        Err(Fault { call, errno })
     }
-    Err(Fault {
-        call: Call::Capget,
-        errno: Errno::PERM,
-    })
 }
 
 pub(crate) fn landlock(handled: Ruleset) -> Result<OwnedFd, Fault> {

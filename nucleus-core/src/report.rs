@@ -29,6 +29,7 @@ calls! {
     Capget "capget",
     Capset "capset",
     Chdir "chdir",
+    Chmod "chmod",
     Chown "chown",
     Clone "clone3",
     CloseRange "close_range",

@@ -1,7 +1,8 @@
 //! What all parts of a layout are made with: the steps, and the list of what
 //! they have made.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::fmt::Write as _;
 
 use super::Held;
 use super::places::{Found, Place, Places};
@@ -19,12 +20,24 @@ pub(super) const READ_ONLY: MountAttr = MountAttr::RDONLY
     .union(MountAttr::NOSUID)
     .union(MountAttr::NODEV);
 
+/// What the root needs for the links that nucleus puts there, and for files that
+/// it writes only if they are missing, in bytes.
+const ROOT: u64 = 256 << 10;
+
+/// What the kernel has memory in, at most, on the architectures that nucleus is
+/// for.
+const PAGE: u64 = 64 << 10;
+
 pub(super) struct Builder<'a> {
     pub(super) host: &'a Host,
     pub(super) ids: &'a Identity,
     pub(super) home: CPath,
     /// How much there is of which the folders in memory have a share, in bytes.
     pub(super) memory: u64,
+    /// An image is the root, not a folder in memory.
+    pub(super) is_image: bool,
+    /// How much the root in memory may hold, in bytes.
+    pub(super) room: u64,
     /// What is taken from the host.
     pub(super) takes: Vec<Step>,
     /// What is made in the new root.
@@ -44,6 +57,8 @@ impl<'a> Builder<'a> {
             ids,
             home,
             memory: host.memory,
+            is_image: false,
+            room: ROOT,
             takes: Vec::with_capacity(64),
             steps: Vec::with_capacity(128),
             grants: Grants::new(host.landlock_abi),
@@ -80,12 +95,11 @@ impl<'a> Builder<'a> {
 
     pub(super) fn file(&mut self, path: impl Into<CPath>, content: impl Into<Vec<u8>>) {
         let path = path.into();
+        let content = content.into();
         self.folder_above(&path);
         self.places.put(path.clone(), Place::File);
-        self.steps.push(Step::WriteFile {
-            path,
-            content: content.into(),
-        });
+        self.room += (content.len() as u64).next_multiple_of(PAGE);
+        self.steps.push(Step::WriteFile { path, content });
     }
 
     pub(super) fn link(&mut self, path: impl Into<CPath>, target: &CStr) {
@@ -160,24 +174,52 @@ impl<'a> Builder<'a> {
         more: MountAttr,
         size: u64,
     ) -> Result<(), LaunchError> {
-        /// Of a file on average; the kernel needs an eighth of it for each.
-        const INODE: u64 = 8192;
-        /// Enough for whatever a small folder is for.
-        const FEW: u64 = 1024;
         let path = path.into();
         self.folder(path.clone(), 0o755);
         self.places.put(path.clone(), Place::Memory);
         self.grants.write(path.clone(), true);
-        let inodes = (size / INODE).max(FEW);
         self.steps.push(Step::Tmpfs {
             path,
-            options: c_string(
-                "option",
-                format!("{options},size={size},nr_inodes={inodes}"),
-            )?,
+            options: bounded(options, size)?,
             attr: MountAttr::NOSUID | MountAttr::NODEV | more,
         });
         Ok(())
+    }
+
+    /// A writable folder of the root, which gets so much more room. Where an
+    /// image is the root, that is not in memory, and the folder is alone there.
+    pub(super) fn private(
+        &mut self,
+        path: impl Into<CPath>,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+        more: MountAttr,
+        size: u64,
+    ) -> Result<(), LaunchError> {
+        let path = path.into();
+        if self.is_image {
+            let mut options = format!("mode={mode:o}");
+            if let Some((uid, gid)) = owner {
+                let _infallible = write!(options, ",uid={uid},gid={gid}");
+            }
+            return self.memory(path, &options, more, size);
+        }
+        self.folder_above(&path);
+        self.places.put(path.clone(), Place::Memory);
+        self.grants.write(path.clone(), true);
+        self.room += size;
+        self.steps.push(Step::Private {
+            path,
+            mode,
+            owner,
+            attr: MountAttr::NOSUID | MountAttr::NODEV | more,
+        });
+        Ok(())
+    }
+
+    /// The root that all this is made in.
+    pub(super) fn enter_root(&self) -> Result<Step, LaunchError> {
+        bounded("mode=755", self.room).map(Step::EnterRoot)
     }
 
     /// This part of the memory, for the files of a folder in memory.
@@ -191,4 +233,15 @@ impl<'a> Builder<'a> {
         let (uid, gid) = self.ids.of_mounts();
         format!("{options},uid={uid},gid={gid}")
     }
+}
+
+/// These options of a tmpfs, for so many bytes.
+fn bounded(options: &str, size: u64) -> Result<CString, LaunchError> {
+    /// Of a file on average; the kernel needs an eighth of it for each.
+    const INODE: u64 = 8192;
+    /// Enough for whatever a small folder is for.
+    const FEW: u64 = 1024;
+    let inodes = (size / INODE).max(FEW);
+    let options = format!("{options},size={size},nr_inodes={inodes}");
+    c_string("option", options)
 }

@@ -23,7 +23,7 @@ impl Builder<'_> {
         self.folder(c"/dev/pts", 0o555);
         self.grants.devices(c"/dev");
         let size = self.share(10);
-        self.memory(c"/dev/shm", "mode=1777", MountAttr::NOEXEC, size)
+        self.private(c"/dev/shm", 0o1777, None, MountAttr::NOEXEC, size)
     }
 
     /// Processes, without what tells about the host; and terminals.

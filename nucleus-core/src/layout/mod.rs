@@ -65,6 +65,7 @@ pub(crate) fn plan(
 ) -> Result<Layout, LaunchError> {
     let mut build = Builder::new(host, identity, home(host));
     build.memory = build.memory.min(sandbox.memory.unwrap_or(u64::MAX));
+    build.is_image = sandbox.rootfs.is_some();
     match &sandbox.rootfs {
         None => {
             build.base();
@@ -95,7 +96,7 @@ pub(crate) fn plan(
         Some(_) => build.current_dir_of_image(current_dir)?,
     };
     build.grants(sandbox)?;
-    if sandbox.rootfs.is_some() {
+    if build.is_image {
         build.steps.push(Step::Seal(c"/dev".into()));
     }
     if !matches!(sandbox.rootfs, Some((_, RootMode::Overlay))) {
@@ -113,7 +114,7 @@ pub(crate) fn plan(
     init.append(&mut confinement.init);
     init.append(&mut build.takes);
     init.append(&mut confinement.leave);
-    init.push(Step::EnterRoot);
+    init.push(build.enter_root()?);
     init.extend(build.steps.drain(..own_steps));
     init.append(&mut confinement.ready);
     init.push(Step::LeaveHost);
@@ -139,7 +140,7 @@ pub(crate) fn plan(
         mount_ids: build.mount_ids,
         held: build.held,
         home: build.home,
-        is_image: sandbox.rootfs.is_some(),
+        is_image: build.is_image,
     })
 }
 
