@@ -184,7 +184,8 @@ impl Command {
     }
 
     /// Whether the program waits, right before the filter is installed, for
-    /// [`Child::release`]: time to attach a tracer.
+    /// [`Child::release`]: time to attach a tracer, which has `CAP_SYS_PTRACE` if
+    /// the thread that spawns has it.
     pub fn hold(&mut self, hold: bool) -> &mut Self {
         self.hold = hold;
         self

@@ -355,10 +355,8 @@ fn announce(gate: BorrowedFd<'_>) -> Result<(), Fault> {
         .call(Call::Send)
 }
 
-/// Waits for a byte. A tracer must be able to attach now, whatever
-/// credentials were changed before.
+/// Waits for a byte.
 fn hold(gate: BorrowedFd<'_>) -> Result<(), Fault> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).call(Call::Prctl)?;
     announce(gate)?;
     let mut byte = [0];
     match rustix::io::retry_on_intr(|| rustix::io::read(gate, &mut byte)).call(Call::Read)? {

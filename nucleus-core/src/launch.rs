@@ -11,6 +11,7 @@ use nucleus_seccomp::{Arch, InstallFlags, SeccompData};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::thread::CapabilitySet;
 
 use crate::autopsy::Autopsy;
 use crate::child::{Child, Launched};
@@ -121,11 +122,15 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     if plan.shares_memory {
         plan.program.push(Step::CloseMemory);
     }
-    plan.program.push(if command.hold || command.listen {
-        Step::Hold
+    if !(command.hold || command.listen) {
+        plan.program.push(Step::Announce);
     } else {
-        Step::Announce
-    });
+        // Where credentials were changed it is closed.
+        if !traces_anybody() {
+            plan.program.push(Step::OpenMemory);
+        }
+        plan.program.push(Step::Hold);
+    }
     if let Some(filter) = &command.filter {
         let mut flags = command.filter_flags;
         flags.set(InstallFlags::NEW_LISTENER, command.listen);
@@ -140,6 +145,14 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
         held,
     };
     Ok((plan, strings))
+}
+
+/// Whether this process may trace one whose memory is closed. Others who have the
+/// program's ids then need not be let in with it: what is there is a copy of
+/// this process's memory.
+fn traces_anybody() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
 }
 
 /// The beginning of a plan without a sandbox.

@@ -312,7 +312,7 @@ pub(crate) enum Step {
     NoNewPrivs,
     /// Close the memory that this process works in to tracers.
     CloseMemory,
-    /// Open it again, where `/proc/PID` must be the process's own.
+    /// Open it again, for a tracer or where `/proc/PID` must be the process's own.
     OpenMemory,
     /// Tell the parent that exec is near.
     Announce,
@@ -509,7 +509,7 @@ impl fmt::Display for Step {
             Self::Signals => f.write_str("reset the signal mask and SIGPIPE"),
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
             Self::CloseMemory => f.write_str("close its memory to tracers"),
-            Self::OpenMemory => f.write_str("leave its memory open to its user"),
+            Self::OpenMemory => f.write_str("open its memory to its user"),
             Self::Announce => f.write_str("announce the program's process number"),
             Self::Hold => f.write_str("wait until the program is released"),
             Self::Filter(program, _) => write!(

@@ -25,19 +25,16 @@ fn another_process_of_the_program_s_user_cannot_open_it() {
         .unwrap();
     let mut said = BufReader::new(thief.stdout.take().unwrap()).lines();
     assert_eq!(said.next().unwrap().unwrap(), "ready");
-    for _ in 0..100 {
-        for ids in ["host", "keep-id"] {
-            let words = [
-                "run",
-                "--userns",
-                ids,
-                "--user",
-                "60123",
-                "--workdir",
-                "/",
-                "--",
-                "true",
-            ];
+    // Alone, before a tracer and before a supervisor that takes a listener: the
+    // last two have the program wait.
+    let watched = [&[][..], &["--explain"], &["--net-allow", "192.0.2.1"]];
+    for _ in 0..20 {
+        for (ids, watched) in ["host", "keep-id"]
+            .into_iter()
+            .flat_map(|ids| watched.map(|watched| (ids, watched)))
+        {
+            let common = ["run", "--userns", ids, "--user", "60123", "--workdir", "/"];
+            let words = [&common, watched, &["--", "true"]].concat();
             nucleus(words).output().unwrap().code(0);
         }
     }
