@@ -12,8 +12,9 @@ use crate::landlock::LandlockPolicy;
 /// home and `/tmp`, no network, no privilege.
 ///
 /// What is written to the private folders (`/tmp`, the home folder, `/dev/shm`)
-/// stays in memory, and may fill half of it. Memory itself is bounded by a cgroup
-/// only ([`Command::cgroup`](crate::Command::cgroup)).
+/// stays in memory, and may fill half of it: where one is full, so are the
+/// others. Memory itself is bounded by a cgroup only
+/// ([`Command::cgroup`](crate::Command::cgroup)).
 ///
 /// ```
 /// use nucleus_core::{Access, Command, Isolation, View};

@@ -446,7 +446,7 @@ impl fmt::Display for Step {
             } => {
                 write!(
                     f,
-                    "make folder {path:?} private ({}, mode {mode:o}",
+                    "make folder {path:?}, mounted over itself ({}, mode {mode:o}",
                     Flags(*attr)
                 )?;
                 match owner {
@@ -484,7 +484,9 @@ impl fmt::Display for Step {
             Self::SetCapabilities(keep) if keep.is_empty() => f.write_str("drop every capability"),
             Self::SetCapabilities(keep) => write!(f, "drop every capability but {keep}"),
             Self::CheckBoundingSet(_) => f.write_str("check the capability bounding set"),
-            Self::CheckCapabilities(_) => f.write_str("check the other four sets of capabilities"),
+            Self::CheckCapabilities(_) => {
+                f.write_str("check the effective, permitted, inheritable and ambient capabilities")
+            }
             Self::Landlock(ruleset) => write!(f, "begin a Landlock ruleset: {ruleset}"),
             Self::LandlockPath { path, rights } => write!(f, "allow {rights} beneath {path:?}"),
             Self::LandlockPort(Port { port, access: 1 }) => {

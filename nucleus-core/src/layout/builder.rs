@@ -20,13 +20,9 @@ pub(super) const READ_ONLY: MountAttr = MountAttr::RDONLY
     .union(MountAttr::NOSUID)
     .union(MountAttr::NODEV);
 
-/// What the root needs for the links that nucleus puts there, and for files that
-/// it writes only if they are missing, in bytes.
-const ROOT: u64 = 256 << 10;
-
-/// What the kernel has memory in, at most, on the architectures that nucleus is
-/// for.
-const PAGE: u64 = 64 << 10;
+/// What nucleus puts into the root besides files with a content: links whose
+/// targets are long, in pages, and places to mount at in passing, in inodes.
+const BESIDE: u64 = 16;
 
 pub(super) struct Builder<'a> {
     pub(super) host: &'a Host,
@@ -36,8 +32,10 @@ pub(super) struct Builder<'a> {
     pub(super) memory: u64,
     /// An image is the root, not a folder in memory.
     pub(super) is_image: bool,
-    /// How much the root in memory may hold, in bytes.
+    /// How much the root in memory may hold, in bytes; and how many files of the
+    /// program's.
     pub(super) room: u64,
+    pub(super) files: u64,
     /// What is taken from the host.
     pub(super) takes: Vec<Step>,
     /// What is made in the new root.
@@ -58,7 +56,8 @@ impl<'a> Builder<'a> {
             home,
             memory: host.memory,
             is_image: false,
-            room: ROOT,
+            room: pages(BESIDE),
+            files: 0,
             takes: Vec::with_capacity(64),
             steps: Vec::with_capacity(128),
             grants: Grants::new(host.landlock_abi),
@@ -98,7 +97,7 @@ impl<'a> Builder<'a> {
         let content = content.into();
         self.folder_above(&path);
         self.places.put(path.clone(), Place::File);
-        self.room += (content.len() as u64).next_multiple_of(PAGE);
+        self.room += (content.len() as u64).next_multiple_of(pages(1));
         self.steps.push(Step::WriteFile { path, content });
     }
 
@@ -180,7 +179,7 @@ impl<'a> Builder<'a> {
         self.grants.write(path.clone(), true);
         self.steps.push(Step::Tmpfs {
             path,
-            options: bounded(options, size)?,
+            options: bounded(options, size, inodes(size))?,
             attr: MountAttr::NOSUID | MountAttr::NODEV | more,
         });
         Ok(())
@@ -208,6 +207,7 @@ impl<'a> Builder<'a> {
         self.places.put(path.clone(), Place::Memory);
         self.grants.write(path.clone(), true);
         self.room += size;
+        self.files += inodes(size);
         self.steps.push(Step::Private {
             path,
             mode,
@@ -217,9 +217,11 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The root that all this is made in.
+    /// The root that all of these steps are made in, of which each makes a file
+    /// at most.
     pub(super) fn enter_root(&self) -> Result<Step, LaunchError> {
-        bounded("mode=755", self.room).map(Step::EnterRoot)
+        let own = self.steps.len() as u64 + BESIDE;
+        bounded("mode=755", self.room, self.files + own).map(Step::EnterRoot)
     }
 
     /// This part of the memory, for the files of a folder in memory.
@@ -235,13 +237,22 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// These options of a tmpfs, for so many bytes.
-fn bounded(options: &str, size: u64) -> Result<CString, LaunchError> {
+/// How many files a folder in memory of this size may hold.
+fn inodes(size: u64) -> u64 {
     /// Of a file on average; the kernel needs an eighth of it for each.
-    const INODE: u64 = 8192;
+    const EACH: u64 = 8192;
     /// Enough for whatever a small folder is for.
     const FEW: u64 = 1024;
-    let inodes = (size / INODE).max(FEW);
+    (size / EACH).max(FEW)
+}
+
+/// The bytes of so many pages.
+fn pages(count: u64) -> u64 {
+    count * rustix::param::page_size() as u64
+}
+
+/// These options of a tmpfs, with its bounds.
+fn bounded(options: &str, size: u64, inodes: u64) -> Result<CString, LaunchError> {
     let options = format!("{options},size={size},nr_inodes={inodes}");
     c_string("option", options)
 }

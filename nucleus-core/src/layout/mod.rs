@@ -161,3 +161,33 @@ fn home(host: &Host) -> CPath {
         })
         .unwrap_or_else(|| c"/home/user".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch;
+    use crate::{Access, Command, View};
+
+    /// However little memory the program gets.
+    #[test]
+    fn the_root_has_room_for_all_that_is_made_there() {
+        let mut sandbox = Isolation::new().memory(8 << 20);
+        for number in 0..100 {
+            let target = format!("/{number}/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p");
+            sandbox = sandbox.volume("/", target, Access::ReadOnly);
+        }
+        let mut command = Command::new("true");
+        command.view(View::Isolated(sandbox));
+        let (plan, _strings) = launch::plan(&command).unwrap();
+        let options = plan.init.iter().find_map(|step| match step {
+            Step::EnterRoot(options) => options.to_str().ok(),
+            _ => None,
+        });
+        let (_, inodes) = options.unwrap().split_once("nr_inodes=").unwrap();
+        let inodes: usize = inodes.parse().unwrap();
+        let is_folder = |step: &&Step| matches!(step, Step::MakeDir { .. });
+        let folders = plan.init.iter().filter(is_folder).count();
+        assert!(folders > 1_600, "{folders}");
+        assert!(inodes > folders + 3 * 1_000, "{inodes}");
+    }
+}
