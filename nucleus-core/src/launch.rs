@@ -122,14 +122,14 @@ pub(crate) fn plan(command: &Command) -> Result<(Plan, Strings), LaunchError> {
     if plan.shares_memory {
         plan.program.push(Step::CloseMemory);
     }
-    if !(command.hold || command.listen) {
-        plan.program.push(Step::Announce);
-    } else {
+    if command.hold || command.listen {
         // Where credentials were changed it is closed.
         if !traces_anybody() {
             plan.program.push(Step::OpenMemory);
         }
         plan.program.push(Step::Hold);
+    } else {
+        plan.program.push(Step::Announce);
     }
     if let Some(filter) = &command.filter {
         let mut flags = command.filter_flags;
