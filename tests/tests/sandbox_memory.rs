@@ -28,7 +28,7 @@ fn another_process_of_the_program_s_user_cannot_open_it() {
     // Alone, before a tracer and before a supervisor that takes a listener: the
     // last two have the program wait.
     let watched = [&[][..], &["--explain"], &["--net-allow", "192.0.2.1"]];
-    for _ in 0..20 {
+    for _ in 0..10 {
         for (ids, watched) in ["host", "keep-id"]
             .into_iter()
             .flat_map(|ids| watched.map(|watched| (ids, watched)))
