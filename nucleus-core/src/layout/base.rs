@@ -56,11 +56,9 @@ impl Builder<'_> {
 
     pub(super) fn private_folders(&mut self) -> Result<(), LaunchError> {
         let fifth = self.share(20);
-        self.private(c"/tmp", 0o1777, None, MountAttr::empty(), fifth)?;
-        // As the process that mounts sees the program's ids.
-        let owner = Some(self.ids.of_mounts());
+        self.private(c"/tmp", 0o1777, false, MountAttr::empty(), fifth)?;
         let home = self.home.clone();
-        self.private(home, 0o700, owner, MountAttr::empty(), fifth)?;
+        self.private(home, 0o700, true, MountAttr::empty(), fifth)?;
         // Git refuses a repository of another owner, as the host's are when
         // root runs the program; where it looks beside the home folder depends
         // on how it was built.

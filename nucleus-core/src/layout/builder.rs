@@ -2,7 +2,6 @@
 //! they have made.
 
 use std::ffi::{CStr, CString};
-use std::fmt::Write as _;
 
 use super::Held;
 use super::places::{Found, Place, Places};
@@ -185,22 +184,21 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A writable folder of the root, which gets so much more room. Where an
-    /// image is the root, that is not in memory, and the folder is alone there.
+    /// A writable folder of the root, which gets so much more room; `owned` by the
+    /// program, or by init. Where an image is the root, that is not in memory, and
+    /// the folder is alone there.
     pub(super) fn private(
         &mut self,
         path: impl Into<CPath>,
         mode: u32,
-        owner: Option<(u32, u32)>,
+        owned: bool,
         more: MountAttr,
         size: u64,
     ) -> Result<(), LaunchError> {
         let path = path.into();
         if self.is_image {
-            let mut options = format!("mode={mode:o}");
-            if let Some((uid, gid)) = owner {
-                let _infallible = write!(options, ",uid={uid},gid={gid}");
-            }
+            let options = format!("mode={mode:o}");
+            let options = if owned { self.owned(&options) } else { options };
             return self.memory(path, &options, more, size);
         }
         self.folder_above(&path);
@@ -211,7 +209,7 @@ impl<'a> Builder<'a> {
         self.steps.push(Step::Private {
             path,
             mode,
-            owner,
+            owner: owned.then(|| self.ids.of_mounts()),
             attr: MountAttr::NOSUID | MountAttr::NODEV | more,
         });
         Ok(())

@@ -23,7 +23,7 @@ impl Builder<'_> {
         self.folder(c"/dev/pts", 0o555);
         self.grants.devices(c"/dev");
         let size = self.share(10);
-        self.private(c"/dev/shm", 0o1777, None, MountAttr::NOEXEC, size)
+        self.private(c"/dev/shm", 0o1777, false, MountAttr::NOEXEC, size)
     }
 
     /// Processes, without what tells about the host; and terminals.
